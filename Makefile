@@ -1,0 +1,183 @@
+# vmsup. One Makefile for all folders; everything it makes stands below $(BUILD).
+#
+#   make            build/vmsup, build/vmproc, the plugin library, examples, tests' programs
+#   make check      install what is needed, build (also under sanitizers and with clang), run every test
+#   make demo       install what is needed, build, run a guest
+#   make install    DESTDIR= PREFIX=
+#   make bench | fuzz | mutants | lint | clean
+#
+# SANITIZE=1 builds with ASan and UBSan into build-san, CC=clang works with any BUILD.
+
+SANITIZE ?=
+ifeq ($(SANITIZE),1)
+BUILD ?= build-san
+else
+BUILD ?= build
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+VERSION := 0.1.0
+SONAME := libvmsup-plugin.so.0
+SBINDIR := $(PREFIX)/sbin
+LIBDIR := $(PREFIX)/lib
+LIBEXECDIR := $(PREFIX)/libexec/vmsup
+INCLUDEDIR := $(PREFIX)/include
+DATADIR := $(PREFIX)/share/vmsup
+MANDIR := $(PREFIX)/share/man
+
+CC ?= cc
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+HARDENING := -fstack-protector-strong -fPIC
+ifeq ($(SANITIZE),1)
+HARDENING += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DVMSUP_SANITIZED
+LDHARDENING := -fsanitize=address,undefined -pie -Wl,-z,relro,-z,now
+STATIC_PIE := $(LDHARDENING)
+else
+HARDENING += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+LDHARDENING := -pie -Wl,-z,relro,-z,now
+# One file, no library: what runs in an empty room.
+STATIC_PIE := -static-pie -Wl,-z,relro,-z,now
+endif
+OPTIMIZE ?= -O2 -g
+CFLAGS_ALL := -std=gnu17 $(OPTIMIZE) $(WARNINGS) $(HARDENING) -D_GNU_SOURCE -DLIBBSD_OVERLAY -isystem /usr/include/bsd \
+	-I. -I$(BUILD)/gen $(CFLAGS)
+
+LIBS_COMMON := -lbsd
+LIBS_PROTO := -lprotobuf-c $(LIBS_COMMON)
+LIBS_POLICY := -lseccomp
+LIBS_JAIL := -lcap $(LIBS_POLICY)
+LIBS_SUPERVISOR := -lmnl $(LIBS_JAIL) $(LIBS_PROTO)
+# libbsd.a needs libmd.a.
+LIBS_VMPROC := -lprotobuf-c -lbsd -lmd -lpthread
+
+MODULES := common proto policy jail supervisor vmproc
+sources = $(filter-out %/main.c,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
+
+PROTOS := plugin control
+GENERATED_PROTO := $(PROTOS:%=$(BUILD)/gen/proto/%.pb-c.c)
+GENERATED_HEADERS := $(GENERATED_PROTO:.c=.h)
+
+ARCHIVES := $(MODULES:%=$(BUILD)/lib/%.a)
+POLICIES := $(wildcard policy/*.policy)
+EXAMPLES := $(patsubst plugin/examples/%.c,$(BUILD)/plugin/examples/%,$(wildcard plugin/examples/*.c))
+GUESTS := $(patsubst %.S,$(BUILD)/%.bin,$(wildcard plugin/examples/*.S tests/*/*.S))
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all programs check demo install bench fuzz mutants lint clean setup
+
+all: programs $(EXAMPLES)
+
+programs: $(BUILD)/vmsup $(BUILD)/vmproc $(BUILD)/$(SONAME) $(BUILD)/libvmsup-plugin.a $(BUILD)/libcrosvm_plugin.so \
+	$(POLICIES:%=$(BUILD)/%)
+
+# --- generated sources
+
+$(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	protoc-c -Iproto --c_out=$(BUILD)/gen/proto $<
+
+# The two processes of one VM must be of one build: an id made of all that goes into either.
+BUILD_ID_SOURCES := $(wildcard common/*.[ch] proto/*.[ch] proto/*.proto vmproc/*.[ch] supervisor/*.[ch] jail/*.[ch] policy/*.[ch])
+$(BUILD)/gen/build_id.h: $(BUILD_ID_SOURCES)
+	@mkdir -p $(@D)
+	@{ printf '#define VMSUP_VERSION "%s"\n' '$(VERSION)'; \
+	printf '#define VMSUP_BUILD_ID "%s"\n' "$$(cat $^ | sha256sum | cut -c1-32)"; } >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# Names of constants that a policy may use, from the system's headers.
+$(BUILD)/gen/policy_constants.h: policy/make-constants
+	@mkdir -p $(@D)
+	CC='$(CC)' policy/make-constants >$@.new
+	@mv $@.new $@
+
+# --- objects and archives
+
+GENERATED := $(GENERATED_HEADERS) $(BUILD)/gen/build_id.h $(BUILD)/gen/policy_constants.h
+
+$(BUILD)/obj/%.o: %.c | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/gen/proto/%.o: $(BUILD)/gen/proto/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+define archive_rule
+$(BUILD)/lib/$(1).a: $(call objects,$(1)) $(2)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach module,$(filter-out proto,$(MODULES)),$(eval $(call archive_rule,$(module))))
+$(eval $(call archive_rule,proto,$(PROTOS:%=$(BUILD)/obj/gen/proto/%.pb-c.o)))
+
+lib = $(BUILD)/lib/$(1).a
+
+# --- programs
+
+$(BUILD)/vmsup: $(BUILD)/obj/supervisor/main.o $(call lib,supervisor) $(call lib,jail) $(call lib,policy) $(call lib,proto) \
+	$(call lib,common)
+	$(CC) $(LDHARDENING) -o $@ $^ $(LIBS_SUPERVISOR)
+
+$(BUILD)/vmproc: $(BUILD)/obj/vmproc/main.o $(call lib,vmproc) $(call lib,proto) $(call lib,common)
+	$(CC) $(STATIC_PIE) -o $@ $^ $(LIBS_VMPROC)
+
+$(BUILD)/policy/%.policy: policy/%.policy
+	@mkdir -p $(@D)
+	install -m 0644 $< $@
+
+# --- the plugin library: ours, and the one with the original's names
+
+PLUGIN_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/lib/*.c))
+CROSVM_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/lib/crosvm/*.c))
+PLUGIN_PARTS = $(PLUGIN_OBJECTS) $(call lib,proto) $(call lib,common)
+
+# The archives are named last: only what the library uses of them goes in.
+$(BUILD)/$(SONAME): $(PLUGIN_PARTS) plugin/lib/vmsup-plugin.map
+	$(CC) -shared $(filter-out -pie,$(LDHARDENING)) -Wl,-soname,$(SONAME) -Wl,--version-script=plugin/lib/vmsup-plugin.map \
+		-o $@ $(PLUGIN_PARTS) $(LIBS_PROTO)
+	ln -sf $(SONAME) $(BUILD)/libvmsup-plugin.so
+
+$(BUILD)/libcrosvm_plugin.so: $(CROSVM_OBJECTS) $(PLUGIN_PARTS) plugin/lib/crosvm-plugin.map
+	$(CC) -shared $(filter-out -pie,$(LDHARDENING)) -Wl,-soname,libcrosvm_plugin.so \
+		-Wl,--version-script=plugin/lib/crosvm-plugin.map -o $@ $(CROSVM_OBJECTS) $(PLUGIN_PARTS) $(LIBS_PROTO)
+
+# One relocatable object whose only global names are the interface's, so that a static plugin's own names cannot collide.
+$(BUILD)/libvmsup-plugin.a: $(PLUGIN_PARTS)
+	ld -r -o $(BUILD)/obj/vmsup-plugin.o $(PLUGIN_PARTS)
+	objcopy --wildcard --keep-global-symbol='vmsup_*' $(BUILD)/obj/vmsup-plugin.o
+	@rm -f $@
+	$(AR) rcs $@ $(BUILD)/obj/vmsup-plugin.o
+
+# --- guests: assembled here, no loader, no header
+
+$(BUILD)/%.bin: %.S
+	@mkdir -p $(@D)
+	$(CC) -c -o $(BUILD)/$*.guest.o $<
+	objcopy -O binary -j .text $(BUILD)/$*.guest.o $@
+
+# --- examples: an author's program sees the public headers and the library, nothing else of ours
+
+EXAMPLE_CFLAGS := -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow $(HARDENING) -D_GNU_SOURCE -Iplugin -I$(BUILD)/plugin/examples
+$(BUILD)/plugin/examples/%: plugin/examples/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h $(GUESTS)
+	@mkdir -p $(@D)
+	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin -lpthread
+
+# --- tests
+
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(PLUGIN_OBJECTS) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(LDHARDENING) -o $@ $< -Wl,--start-group $(PLUGIN_OBJECTS) $(ARCHIVES) -Wl,--end-group \
+		-lcmocka $(LIBS_SUPERVISOR) -lpthread
+
+-include tests/tests.mk
+
+clean:
+	rm -rf build build-*
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,109 @@
+/*
+ * A jail: one description of what a process may see and do, and one way into it. jail_start() makes the process with all its
+ * layers, or fails and says which layer could not be had; there is nothing in between. The description is data, made by the
+ * supervisor; nothing in it is kept after the call. The process is a child of the caller, and is pid 1 of a pid namespace of its
+ * own. In this order, each step reported by name where it fails:
+ *
+ *   limits, namespaces, mounts, the new root, (for a user namespace: its maps), bounding set, securebits, groups, gid, uid,
+ *   capabilities, parent-death signal and a look whether the parent still lives, no_new_privs, descriptors, filters, exec
+ *
+ * The root is a tmpfs; the process lives in a directory in it, by chroot(2) after pivot_root(2): the kernel refuses new user
+ * namespaces to a process whose root is not that of its mount namespace.
+ */
+#ifndef VMSUP_JAIL_JAIL_H
+#define VMSUP_JAIL_JAIL_H
+
+#include "policy/policy.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define JAIL_ERROR_MAX 512
+#define JAIL_MOUNTS_MAX 128
+#define JAIL_ID_MAPS_MAX 16
+#define JAIL_FDS_MAX 64
+
+/* A file or directory of the host's that is seen inside: nosuid, nodev (but for the four devices), read-only unless writable. */
+struct jail_mount {
+    const char *source;
+    const char *target; /* absolute; made where it is missing */
+    bool writable;
+};
+
+struct jail_id_map {
+    uint32_t inner;
+    uint32_t outer;
+    uint32_t count;
+};
+
+struct jail_limit {
+    int resource; /* RLIMIT_… */
+    rlim_t value; /* soft and hard; lowered to the hard limit there is where that is lower and cannot be raised */
+};
+
+/* Descriptor `fd` of the caller becomes number `number` inside. All others are closed, whatever their flags. */
+struct jail_fd {
+    int fd;
+    int number;
+};
+
+struct jail {
+    const char *name; /* for messages: "vmproc", "plugin" */
+
+    /* Layers, each of which may be left out by tests and by --disable-sandbox only. */
+    bool unconfined;   /* no layer at all but descriptors, parent-death signal and exec: --disable-sandbox */
+    bool user_namespace; /* ids inside: 0 is `uid`, 0 is `gid`, and `gid_map` */
+
+    const char *root;       /* an existing directory, over which the tmpfs is mounted (seen by this process alone) */
+    uint64_t root_bytes;    /* the tmpfs's size; 0: empty but for the mounts, and read-only */
+    const struct jail_mount *mounts;
+    size_t mount_count;
+    bool devices; /* /dev/{null,zero,full,urandom} */
+    bool proc;    /* /proc, subset=pid where the kernel has it */
+
+    uid_t uid;
+    gid_t gid;
+    const struct jail_id_map *gid_map;
+    size_t gid_map_count;
+
+    const struct jail_limit *limits;
+    size_t limit_count;
+    int oom_score_adjust; /* 0 to 1000 */
+    int cgroup;           /* descriptor of a cgroup v2 directory, or -1 */
+    int pid_namespace;    /* the new pid namespace is made within this one (a descriptor of it, or a pidfd), or -1 */
+
+    const struct jail_fd *fds;
+    size_t fd_count;
+
+    int executable; /* descriptor, O_PATH or readable; execveat(2) with AT_EMPTY_PATH */
+    char *const *argv;
+    char *const *environment;
+
+    const struct policy_program *program; /* compiled with `key`, and with notify where a listener is wanted; NULL: no filter */
+    uint64_t key;
+};
+
+struct jail_process {
+    pid_t pid;
+    int pidfd;    /* owned by the caller */
+    int listener; /* of the filter: owned by the caller; -1 where there is none */
+};
+
+struct jail_error {
+    char text[JAIL_ERROR_MAX]; /* "plugin: cannot mount /proc: Operation not permitted" */
+    int error;                 /* a positive errno */
+};
+
+/*
+ * Returns once the program runs (its execveat(2) has succeeded) or the start has failed, in which case no process is left.
+ * 0 or a negative errno, with `error` filled.
+ */
+int jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error);
+
+/* A fresh key for the filters. 0, which means none, is never given. */
+uint64_t jail_make_key(void);
+
+#endif
