@@ -40,7 +40,7 @@ LDHARDENING := -pie -Wl,-z,relro,-z,now
 STATIC_PIE := -static-pie -Wl,-z,relro,-z,now
 endif
 OPTIMIZE ?= -O2 -g
-CFLAGS_ALL := -std=gnu17 $(OPTIMIZE) $(WARNINGS) $(HARDENING) -D_GNU_SOURCE -DLIBBSD_OVERLAY -isystem /usr/include/bsd \
+CFLAGS_ALL := -std=gnu17 $(OPTIMIZE) $(WARNINGS) $(HARDENING) -D_GNU_SOURCE -DLIBBSD_OVERLAY -DLIBBSD_NETBSD_VIS -isystem /usr/include/bsd \
 	-I. -I$(BUILD)/gen $(CFLAGS)
 
 LIBS_COMMON := -lbsd

@@ -72,13 +72,14 @@ log_level_parse(const char *name, enum log_level *level)
 void
 log_vwrite(enum log_level level, const char *format, va_list arguments)
 {
-    char text[LOG_LINE_MAX], shown[LOG_LINE_MAX], line[LOG_LINE_MAX];
+    /* A byte is shown as four at most. */
+    char text[LOG_LINE_MAX], shown[4 * LOG_LINE_MAX + 1], line[LOG_LINE_MAX];
     int length, saved_errno = errno;
 
     if (level > log_state.level)
         return;
     vsnprintf(text, sizeof text, format, arguments);
-    if (strnvis(shown, sizeof shown, text, VIS_CSTYLE | VIS_NOSLASH | VIS_TAB | VIS_NL) < 0)
+    if (strnvis(shown, sizeof shown, text, VIS_CSTYLE | VIS_TAB | VIS_NL) < 0)
         strlcpy(shown, "(a line that cannot be shown)", sizeof shown);
     if (log_state.style == LOG_STYLE_SYSLOG) {
         syslog((int)level, "%s", shown);
