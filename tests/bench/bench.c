@@ -1,0 +1,330 @@
+/*
+ * The bench: what an exit costs under vmsup, beside the floor, measured in the same run; how long a start takes; how much memory each
+ * process has. A table on standard output, and the same numbers as JSON in the file named by the first argument. Every number is a
+ * median. usage: bench OUT.json, from the build folder's tests/bench, as root
+ */
+#include "rounds.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STARTS 25
+#define PROCESSES 3
+#define LINE_MAX_BYTES 256
+
+struct child {
+    pid_t pid;
+    FILE *in, *out;
+};
+
+/* The processes of one VM: supervisor, vmproc, plugin. */
+struct vm_processes {
+    pid_t pid[PROCESSES];
+};
+
+static const char *const process_names[PROCESSES] = { "supervisor", "vmproc", "plugin" };
+
+static char folder[PATH_MAX];
+
+static char *
+beside(const char *name)
+{
+    char *path;
+
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        err(1, "memory");
+    return path;
+}
+
+static void
+pin(pid_t task, int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(task, sizeof set, &set) < 0)
+        err(1, "pinning task %d to CPU %d", task, cpu);
+}
+
+static struct child
+run_child(char *const argv[], int cpu)
+{
+    struct child child;
+    int in[2], out[2];
+
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+        err(1, "pipe");
+    child.pid = fork();
+    if (child.pid < 0)
+        err(1, "fork");
+    if (child.pid == 0) {
+        pin(0, cpu);
+        dup2(in[0], STDIN_FILENO);
+        dup2(out[1], STDOUT_FILENO);
+        execv(argv[0], argv);
+        err(127, "%s", argv[0]);
+    }
+    close(in[0]);
+    close(out[1]);
+    child.in = fdopen(in[1], "w");
+    child.out = fdopen(out[0], "r");
+    if (child.in == NULL || child.out == NULL)
+        err(1, "fdopen");
+    return child;
+}
+
+static void
+end_child(struct child *child)
+{
+    int status;
+
+    fclose(child->in);
+    fclose(child->out);
+    if (waitpid(child->pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        errx(1, "a measured program failed: status %#x", (unsigned)status);
+}
+
+/* Reads "NAME<tab>NUMBER" lines to the end into the object. */
+static void
+read_results(FILE *in, json_t *results)
+{
+    char line[LINE_MAX_BYTES];
+
+    while (fgets(line, sizeof line, in) != NULL) {
+        char *tab = strchr(line, '\t');
+
+        if (tab == NULL)
+            continue;
+        *tab = '\0';
+        json_object_set_new(results, line, json_integer(strtoll(tab + 1, NULL, 10)));
+    }
+}
+
+static json_t *
+measure_floor(void)
+{
+    char *argv[] = { beside("floor"), NULL };
+    struct child child = run_child(argv, 0);
+    json_t *results = json_object();
+
+    read_results(child.out, results);
+    end_child(&child);
+    free(argv[0]);
+    return results;
+}
+
+static long
+read_number(const char *path, const char *name)
+{
+    char line[LINE_MAX_BYTES];
+    FILE *file = fopen(path, "re");
+    long number = -1;
+
+    if (file == NULL)
+        return -1;
+    while (number < 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0)
+            number = strtol(line + strlen(name), NULL, 10);
+    fclose(file);
+    return number;
+}
+
+/* The supervisor's two children, told apart by their names. */
+static struct vm_processes
+find_processes(pid_t supervisor)
+{
+    struct vm_processes found = { .pid = { supervisor } };
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+
+    while (proc != NULL && (entry = readdir(proc)) != NULL) {
+        char path[PATH_MAX], comm[LINE_MAX_BYTES] = "";
+        FILE *file;
+
+        snprintf(path, sizeof path, "/proc/%s/status", entry->d_name);
+        if (!isdigit((unsigned char)entry->d_name[0]) || read_number(path, "PPid:") != supervisor)
+            continue;
+        snprintf(path, sizeof path, "/proc/%s/comm", entry->d_name);
+        file = fopen(path, "re");
+        if (file == NULL)
+            continue;
+        if (fgets(comm, sizeof comm, file) == NULL)
+            comm[0] = '\0';
+        fclose(file);
+        found.pid[strcmp(comm, "vmproc\n") == 0 ? 1 : 2] = (pid_t)atol(entry->d_name);
+    }
+    if (proc != NULL)
+        closedir(proc);
+    if (found.pid[1] == 0 || found.pid[2] == 0)
+        errx(1, "the VM's processes were not found");
+    return found;
+}
+
+static void
+pin_threads(pid_t pid, int cpu)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    DIR *tasks;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    tasks = opendir(path);
+    if (tasks == NULL)
+        err(1, "%s", path);
+    while ((entry = readdir(tasks)) != NULL)
+        if (isdigit((unsigned char)entry->d_name[0]))
+            pin((pid_t)atol(entry->d_name), cpu);
+    closedir(tasks);
+}
+
+static json_t *
+measure_memory(const struct vm_processes *processes)
+{
+    json_t *memory = json_object();
+
+    for (int i = 0; i < PROCESSES; i++) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", processes->pid[i]);
+        json_object_set_new(memory, process_names[i], json_integer(read_number(path, "Pss:")));
+    }
+    return memory;
+}
+
+/* The plugin's threads on `plugin_cpu`, all the rest on CPU 0. Fills *memory the first time. */
+static json_t *
+measure_vmsup(int plugin_cpu, json_t **memory)
+{
+    char *argv[] = { beside("../../vmsup"), "start", "-f", "--log-level", "warning", "--plugin", beside("plugin"), "bench",
+                     NULL };
+    struct child child = run_child(argv, 0);
+    json_t *results = json_object();
+    struct vm_processes processes;
+    char line[LINE_MAX_BYTES];
+
+    if (fgets(line, sizeof line, child.out) == NULL || strcmp(line, "ready\n") != 0)
+        errx(1, "the plugin did not become ready");
+    processes = find_processes(child.pid);
+    pin_threads(processes.pid[2], plugin_cpu);
+    if (*memory == NULL)
+        *memory = measure_memory(&processes);
+    fputs("go\n", child.in);
+    fflush(child.in);
+    read_results(child.out, results);
+    end_child(&child);
+    free(argv[0]);
+    free(argv[6]);
+    return results;
+}
+
+struct start_times {
+    uint64_t at_main[STARTS], first_exit[STARTS], gone[STARTS];
+};
+
+static void
+measure_start(char *const argv[], struct start_times *times, int i)
+{
+    uint64_t began = bench_now();
+    struct child child = run_child(argv, 0);
+    json_t *results = json_object();
+
+    read_results(child.out, results);
+    end_child(&child);
+    times->gone[i] = bench_now() - began;
+    times->at_main[i] = (uint64_t)json_integer_value(json_object_get(results, "main")) - began;
+    times->first_exit[i] = (uint64_t)json_integer_value(json_object_get(results, "first exit")) - began;
+    json_decref(results);
+}
+
+static json_t *
+median(uint64_t times[STARTS])
+{
+    qsort(times, STARTS, sizeof times[0], bench_compare);
+    return json_integer((json_int_t)(times[STARTS / 2] / 1000));
+}
+
+static json_t *
+measure_starts(char *const argv[])
+{
+    struct start_times times;
+
+    for (int i = 0; i < STARTS; i++)
+        measure_start(argv, &times, i);
+    return json_pack("{so so so}", "main", median(times.at_main), "first exit", median(times.first_exit), "all gone",
+                     median(times.gone));
+}
+
+static void
+print_exits(json_t *report)
+{
+    json_t *floor_times = json_object_get(report, "floor"), *one = json_object_get(report, "one cpu");
+    json_t *two = json_object_get(report, "two cpus");
+
+    printf("%-36s %10s %10s %6s %10s %6s\n", "an exit, ns (median)", "floor", "one CPU", "ratio", "two CPUs", "ratio");
+    for (size_t i = 0; i < bench_work_count; i++) {
+        const char *name = bench_works[i].name;
+        double base = (double)json_integer_value(json_object_get(floor_times, name));
+        double a = (double)json_integer_value(json_object_get(one, name));
+        double b = (double)json_integer_value(json_object_get(two, name));
+
+        printf("%-36s %10.0f %10.0f %6.2f %10.0f %6.2f\n", name, base, a, a / base, b, b / base);
+    }
+}
+
+static void
+print_rest(json_t *report)
+{
+    static const char *const steps[] = { "main", "first exit", "all gone" };
+    json_t *floor_start = json_object_get(report, "floor start"), *start = json_object_get(report, "start");
+
+    printf("\n%-36s %10s %10s\n", "a start, us from launch (median)", "floor", "vmsup");
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        printf("%-36s %10lld %10lld\n", steps[i], json_integer_value(json_object_get(floor_start, steps[i])),
+               json_integer_value(json_object_get(start, steps[i])));
+    printf("\n%-36s\n", "memory, KiB (proportional set size)");
+    for (int i = 0; i < PROCESSES; i++)
+        printf("%-36s %10lld\n", process_names[i],
+               json_integer_value(json_object_get(json_object_get(report, "memory"), process_names[i])));
+}
+
+int
+main(int argc, char **argv)
+{
+    json_t *report = json_object(), *memory = NULL;
+    char *floor_argv[] = { NULL, "start", NULL };
+    char *start_argv[] = { NULL, "start", "-f", "--log-level", "warning", "--plugin", NULL, "bench", "--", "start", NULL };
+
+    if (argc != 2)
+        errx(64, "usage: bench OUT.json");
+    strlcpy(folder, dirname(argv[0]), sizeof folder);
+    floor_argv[0] = beside("floor");
+    start_argv[0] = beside("../../vmsup");
+    start_argv[6] = beside("plugin");
+
+    json_object_set_new(report, "floor", measure_floor());
+    json_object_set_new(report, "one cpu", measure_vmsup(0, &memory));
+    json_object_set_new(report, "two cpus", sysconf(_SC_NPROCESSORS_ONLN) > 1 ? measure_vmsup(1, &memory) : json_object());
+    json_object_set_new(report, "floor start", measure_starts(floor_argv));
+    json_object_set_new(report, "start", measure_starts(start_argv));
+    json_object_set_new(report, "memory", memory);
+    print_exits(report);
+    print_rest(report);
+    if (json_dump_file(report, argv[1], JSON_INDENT(2)) < 0)
+        errx(1, "%s could not be written", argv[1]);
+    json_decref(report);
+    return 0;
+}
