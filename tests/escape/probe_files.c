@@ -1,0 +1,149 @@
+/* Attempts on the host's files, mounts and devices. */
+#include "probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+static int
+open_file(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
+static int
+open_host_file(const struct probe_target *target)
+{
+    return open_file(target->file, O_RDONLY);
+}
+
+/* Up and out: who may change his root below where he stands can climb above it. */
+static int
+climb_out(const struct probe_target *target)
+{
+    const char *hole = mkdir("/hole", 0700) == 0 ? "/hole" : "/";
+    int result;
+
+    if (chroot(hole) < 0) {
+        result = -errno;
+        rmdir("/hole");
+        return result;
+    }
+    for (int i = 0; i < 64; i++)
+        if (chdir("..") < 0)
+            return -errno;
+    if (chroot(".") < 0)
+        return -errno;
+    result = open_file(target->file, O_RDONLY);
+    rmdir("/hole");
+    return result;
+}
+
+static int
+mount_filesystem(const struct probe_target *target)
+{
+    (void)target;
+    return mount("none", "/", "tmpfs", 0, NULL) < 0 ? -errno : 0;
+}
+
+static int
+open_tree_clone(const struct probe_target *target)
+{
+    (void)target;
+    return syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE) < 0 ? -errno : 0;
+}
+
+static int
+make_device_node(const struct probe_target *target)
+{
+    (void)target;
+    if (mknod("/node", S_IFCHR | 0600, makedev(1, 1)) < 0)
+        return -errno;
+    unlink("/node");
+    return 0;
+}
+
+static int
+enter_mount_namespace(const struct probe_target *target)
+{
+    (void)target;
+    return setns(PROBE_FD_HOST_MOUNT_NAMESPACE, CLONE_NEWNS) < 0 ? -errno : 0;
+}
+
+static int
+unshare_user_namespace(const struct probe_target *target)
+{
+    (void)target;
+    return unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
+}
+
+static int
+clone_user_namespace(const struct probe_target *target)
+{
+    long pid = syscall(SYS_clone, CLONE_NEWUSER | 17 /* SIGCHLD */, 0, 0, 0, 0);
+
+    (void)target;
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        _exit(0);
+    return 0;
+}
+
+static int
+unshare_mount_namespace(const struct probe_target *target)
+{
+    (void)target;
+    return unshare(CLONE_NEWNS) < 0 ? -errno : 0;
+}
+
+static int
+open_kvm(const struct probe_target *target)
+{
+    (void)target;
+    return open_file("/dev/kvm", O_RDWR);
+}
+
+static int
+open_by_handle(const struct probe_target *target)
+{
+    struct {
+        struct file_handle header;
+        unsigned char bytes[8];
+    } handle = { .header = { .handle_bytes = 8, .handle_type = 1 }, .bytes = { 2 } };
+
+    (void)target;
+    /* The root inode of the file system that the working directory is on: what escaped from early containers. */
+    int fd = open_by_handle_at(AT_FDCWD, &handle.header, O_RDONLY);
+
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
+const struct probe_attempt probe_files[] = {
+    { "open-host-file", open_host_file },
+    { "climb-out", climb_out },
+    { "mount", mount_filesystem },
+    { "open-tree", open_tree_clone },
+    { "mknod", make_device_node },
+    { "setns", enter_mount_namespace },
+    { "unshare-user-namespace", unshare_user_namespace },
+    { "clone-user-namespace", clone_user_namespace },
+    { "unshare-mount-namespace", unshare_mount_namespace },
+    { "open-kvm", open_kvm },
+    { "open-by-handle", open_by_handle },
+    { 0 },
+};

@@ -1,0 +1,143 @@
+/* Attempts on the host's processes, terminals and keys. */
+#include "probe.h"
+
+#include <errno.h>
+#include <linux/keyctl.h>
+#include <linux/tiocl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int
+see_process(const struct probe_target *target)
+{
+    return kill(target->process, 0) < 0 ? -errno : 0;
+}
+
+static int
+see_process_in_proc(const struct probe_target *target)
+{
+    char path[64];
+    struct stat status;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)target->process);
+    return stat(path, &status) < 0 ? -errno : 0;
+}
+
+static int
+signal_process(const struct probe_target *target)
+{
+    return kill(target->process, SIGCONT) < 0 ? -errno : 0;
+}
+
+static int
+signal_by_pidfd(const struct probe_target *target)
+{
+    (void)target;
+    return syscall(SYS_pidfd_send_signal, PROBE_FD_HOST_PIDFD, SIGCONT, NULL, 0) < 0 ? -errno : 0;
+}
+
+static int
+trace_process(const struct probe_target *target)
+{
+    if (ptrace(PTRACE_SEIZE, target->process, NULL, NULL) < 0)
+        return -errno;
+    return 0;
+}
+
+static int
+read_process_memory(const struct probe_target *target)
+{
+    /* Where it reads does not matter: who may not is refused before, who may gets EFAULT for an address that is not mapped. */
+    char byte;
+    struct iovec local = { &byte, 1 }, remote = { (void *)&byte, 1 };
+
+    if (process_vm_readv(target->process, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
+        return -errno;
+    return 0;
+}
+
+static int
+open_pidfd(const struct probe_target *target)
+{
+    return syscall(SYS_pidfd_open, target->process, 0) < 0 ? -errno : 0;
+}
+
+static int
+take_descriptor(const struct probe_target *target)
+{
+    (void)target;
+    return syscall(SYS_pidfd_getfd, PROBE_FD_HOST_PIDFD, 0, 0) < 0 ? -errno : 0;
+}
+
+static int
+set_priority(const struct probe_target *target)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t rest[3];
+    } attributes = { .size = 48 };
+
+    return syscall(SYS_sched_setattr, target->process, &attributes, 0) < 0 ? -errno : 0;
+}
+
+/* Types a line into a terminal, as if its user had. */
+static int
+type_into_terminal(const struct probe_target *target)
+{
+    char byte = '\n';
+
+    (void)target;
+    return ioctl(PROBE_FD_TERMINAL, TIOCSTI, &byte) < 0 ? -errno : 0;
+}
+
+/* Pastes the selection of a virtual console. */
+static int
+paste_into_console(const struct probe_target *target)
+{
+    char subcode = TIOCL_GETSHIFTSTATE;
+
+    (void)target;
+    return ioctl(PROBE_FD_TERMINAL, TIOCLINUX, &subcode) < 0 ? -errno : 0;
+}
+
+static int
+read_key(const struct probe_target *target)
+{
+    char buffer[16];
+
+    return syscall(SYS_keyctl, KEYCTL_READ, target->key, buffer, sizeof buffer) < 0 ? -errno : 0;
+}
+
+/* The session keyring that a process inherits from whoever started it. */
+static int
+find_key_in_session(const struct probe_target *target)
+{
+    (void)target;
+    return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", PROBE_ABSTRACT_SOCKET, 0) < 0 ? -errno : 0;
+}
+
+const struct probe_attempt probe_processes[] = {
+    { "see-process", see_process },
+    { "see-process-in-proc", see_process_in_proc },
+    { "signal-process", signal_process },
+    { "signal-by-pidfd", signal_by_pidfd },
+    { "ptrace", trace_process },
+    { "process-vm-readv", read_process_memory },
+    { "pidfd-open", open_pidfd },
+    { "pidfd-getfd", take_descriptor },
+    { "sched-setattr", set_priority },
+    { "tiocsti", type_into_terminal },
+    { "tioclinux", paste_into_console },
+    { "keyctl-read", read_key },
+    { "keyctl-session", find_key_in_session },
+    { 0 },
+};
