@@ -4,7 +4,7 @@
  * supervisor; nothing in it is kept after the call. The process is a child of the caller, and is pid 1 of a pid namespace of its
  * own. In this order, each step reported by name where it fails:
  *
- *   limits, namespaces, mounts, the new root, (for a user namespace: its maps), bounding set, securebits, groups, gid, uid,
+ *   limits, namespaces, mounts, the new root, (the user namespace and its maps), the room, bounding set, securebits, groups, gid, uid,
  *   capabilities, parent-death signal and a look whether the parent still lives, no_new_privs, descriptors, filters, exec
  *
  * The root is a tmpfs; the process lives in a directory in it, by chroot(2) after pivot_root(2): the kernel refuses new user

@@ -1,0 +1,70 @@
+/*
+ * The way into a jail, as the child goes it: the steps of enter.c and what they call. Internal to jail/. Each step gives 0 or a negative
+ * errno; the step that failed is named by jail_child_run(), which tells the parent. Nothing is undone here: the child dies, and with it all
+ * that it had made.
+ */
+#ifndef VMSUP_JAIL_CHILD_H
+#define VMSUP_JAIL_CHILD_H
+
+#include "jail/jail.h"
+
+/* The child's end of the socket to the parent, moved out of the way of the numbers that the description gives. */
+#define CHILD_STEP_MAX 160
+
+/* What the child tells the parent, a datagram each. */
+enum child_word {
+    CHILD_WANTS_MAPS, /* its user namespace exists: the parent writes the maps and answers with one byte */
+    CHILD_LISTENER,   /* comes with the listener of the last filter */
+    CHILD_FAILED,
+};
+
+struct child_report {
+    enum child_word word;
+    int error; /* a positive errno */
+    char step[CHILD_STEP_MAX];
+};
+
+struct child {
+    const struct jail *jail;
+    int socket;         /* to the parent; close-on-exec */
+    int parent;         /* a pidfd of the parent's */
+    int executable;
+    int proc;           /* the host's /proc, O_PATH; closed before exec */
+    char step[CHILD_STEP_MAX]; /* what is being done, for the report */
+};
+
+/* Names the step that comes. */
+void child_begin(struct child *child, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Goes all the way; returns only where something failed. */
+void child_run(struct child *child);
+
+/*
+ * mounts.c: builds the room and makes the tmpfs that it stands in the root; then, once the user namespace is entered (the kernel would
+ * refuse it afterwards), the room becomes the process's root.
+ */
+int mounts_enter(struct child *child);
+int mounts_close_room(void);
+
+/* ids.c */
+int ids_enter_user_namespace(struct child *child);
+int ids_drop_bounding_set(void);
+int ids_lock_securebits(void);
+int ids_change(const struct jail *jail);
+int ids_drop_capabilities(void);
+int ids_prove_dropped(const struct jail *jail);
+/* The parent's side: writes the maps of `pid`. */
+int ids_write_maps(const struct jail *jail, pid_t pid);
+
+/* limits.c */
+int limits_set(const struct jail *jail);
+
+/* descriptors.c: the numbers of the description, and nothing else but what `child` holds. */
+int descriptors_arrange(struct child *child);
+
+/* filters.c: loads them; the listener, if one, goes to the parent. Then nothing but `key` lets a call through. */
+int filters_load(struct child *child);
+long filters_send(struct child *child, const struct child_report *report, int fd);
+long filters_exec(struct child *child);
+
+#endif

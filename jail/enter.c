@@ -1,0 +1,156 @@
+/* The child's way in, step by step. What may be done at all is fixed by the order: each step gives up what the next ones do not need. */
+#include "jail/child.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void
+child_begin(struct child *child, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(child->step, sizeof child->step, format, arguments);
+    va_end(arguments);
+}
+
+/* What a process inherits besides descriptors: signals, session, umask, keys, priority among the host's when memory is short. */
+static int
+shed_inheritance(struct child *child)
+{
+    const struct jail *jail = child->jail;
+    sigset_t none;
+    char score[16];
+
+    child_begin(child, "cannot reset signals");
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return -errno;
+    child_begin(child, "cannot begin a session");
+    if (setsid() < 0)
+        return -errno;
+    umask(077);
+    if (jail->unconfined)
+        return 0;
+    /* The session keyring of whoever started us would come along, and all keys in it. */
+    child_begin(child, "cannot begin a session keyring");
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+        return -errno;
+    child_begin(child, "cannot set its host name");
+    if (sethostname(jail->name, strlen(jail->name)) < 0)
+        return -errno;
+    child_begin(child, "cannot set its score for when memory runs out");
+    snprintf(score, sizeof score, "%d", jail->oom_score_adjust);
+    return fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", score);
+}
+
+/* Set after the ids, since changing them clears it. The parent may have died before: then nobody sends the signal. */
+static int
+die_with_parent(struct child *child)
+{
+    struct pollfd parent = { .fd = child->parent, .events = POLLIN };
+
+    child_begin(child, "cannot be made to die with the supervisor");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -errno;
+    if (poll(&parent, 1, 0) < 0)
+        return -errno;
+    if (parent.revents != 0)
+        raise(SIGKILL);
+    fd_close(&child->parent);
+    return 0;
+}
+
+static int
+drop_privileges(struct child *child)
+{
+    const struct jail *jail = child->jail;
+    int result;
+
+    child_begin(child, "cannot drop the capability bounding set");
+    result = ids_drop_bounding_set();
+    if (result < 0)
+        return result;
+    child_begin(child, "cannot lock the securebits");
+    result = ids_lock_securebits();
+    if (result < 0)
+        return result;
+    child_begin(child, "cannot become uid %u, gid %u", jail->uid, jail->gid);
+    result = ids_change(jail);
+    if (result < 0)
+        return result;
+    child_begin(child, "cannot drop capabilities");
+    result = ids_drop_capabilities();
+    if (result < 0)
+        return result;
+    child_begin(child, "capabilities or ids could be had back");
+    return ids_prove_dropped(jail);
+}
+
+static int
+confine(struct child *child)
+{
+    const struct jail *jail = child->jail;
+    int result;
+
+    child_begin(child, "cannot set limits");
+    result = limits_set(jail);
+    if (result < 0)
+        return result;
+    result = mounts_enter(child);
+    if (result < 0)
+        return result;
+    if (jail->user_namespace) {
+        child_begin(child, "cannot enter its user namespace");
+        result = ids_enter_user_namespace(child);
+        if (result < 0)
+            return result;
+    }
+    child_begin(child, "cannot enter its room");
+    result = mounts_close_room();
+    return result < 0 ? result : drop_privileges(child);
+}
+
+void
+child_run(struct child *child)
+{
+    const struct jail *jail = child->jail;
+    int result = shed_inheritance(child);
+
+    if (result == 0 && !jail->unconfined)
+        result = confine(child);
+    if (result == 0)
+        result = die_with_parent(child);
+    if (result == 0 && !jail->unconfined) {
+        child_begin(child, "cannot set no_new_privs");
+        result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+    }
+    if (result == 0) {
+        child_begin(child, "cannot arrange its descriptors");
+        result = descriptors_arrange(child);
+    }
+    if (result == 0 && jail->program != NULL && !jail->unconfined) {
+        child_begin(child, "cannot load its system call filter");
+        result = filters_load(child);
+    }
+    if (result == 0) {
+        child_begin(child, "cannot execute %s", jail->argv[0]);
+        filters_exec(child);
+        result = -errno;
+    }
+    errno = -result;
+}

@@ -1,0 +1,220 @@
+/* The parent's side of a jail's start. */
+#include "jail/jail.h"
+
+#include "common/fd.h"
+#include "jail/child.h"
+#include "proto/message.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
+uint64_t
+jail_make_key(void)
+{
+    uint64_t key = 0;
+
+    while (key == 0)
+        if (getrandom(&key, sizeof key, 0) != sizeof key)
+            key = 0;
+    return key;
+}
+
+static int
+fail(const struct jail *jail, struct jail_error *error, const char *step, int result)
+{
+    error->error = -result;
+    snprintf(error->text, sizeof error->text, "%s: %s: %s", jail->name, step, strerror(-result));
+    return result;
+}
+
+/* A child as by fork(2), in new namespaces and in its cgroup from the first instruction on. */
+static pid_t
+clone_child(const struct jail *jail, int *pidfd)
+{
+    struct clone_args arguments = {
+        .flags = CLONE_PIDFD,
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+    };
+
+    if (!jail->unconfined)
+        arguments.flags |= NAMESPACES;
+    if (jail->cgroup >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (unsigned)jail->cgroup;
+    }
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+/*
+ * Children are born into the pid namespace given, from the next clone on; *own is for going back. A namespace whose pid 1 is
+ * gone refuses them.
+ */
+static int
+aim_pid_namespace(const struct jail *jail, int *own)
+{
+    *own = -1;
+    if (jail->unconfined || jail->pid_namespace < 0)
+        return 0;
+    *own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    if (*own < 0 || setns(jail->pid_namespace, CLONE_NEWPID) < 0)
+        return -errno;
+    return 0;
+}
+
+static int
+restore_pid_namespace(int *own)
+{
+    int result = 0;
+
+    if (*own >= 0 && setns(*own, CLONE_NEWPID) < 0)
+        result = -errno;
+    fd_close(own);
+    return result;
+}
+
+static void
+run_child(const struct jail *jail, int socket, int parent)
+{
+    struct child child = { .jail = jail, .socket = socket, .parent = parent, .executable = jail->executable, .proc = -1 };
+    struct child_report report = { .word = CHILD_FAILED };
+
+    child_run(&child);
+    report.error = errno;
+    strlcpy(report.step, child.step, sizeof report.step);
+    filters_send(&child, &report, -1);
+    _exit(127);
+}
+
+static int
+spawn(const struct jail *jail, struct jail_process *process, int *socket, const char **step)
+{
+    int sockets[2] = { -1, -1 }, own = -1, result, restored;
+    int parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    *step = "cannot make a socket to the child";
+    if (parent < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+        result = -errno;
+        goto out;
+    }
+    *step = "cannot enter the pid namespace that is to hold it";
+    result = aim_pid_namespace(jail, &own);
+    if (result == 0) {
+        *step = "cannot make its namespaces";
+        process->pid = clone_child(jail, &process->pidfd);
+        if (process->pid == 0)
+            run_child(jail, sockets[1], parent);
+        if (process->pid < 0)
+            result = -errno;
+    }
+    restored = restore_pid_namespace(&own);
+    if (result == 0 && restored < 0) {
+        *step = "cannot leave its pid namespace";
+        result = restored;
+    }
+    if (process->pid > 0)
+        *socket = fd_take(&sockets[0]);
+out:
+    fd_close_all(sockets, 2);
+    fd_close(&parent);
+    return result;
+}
+
+/* Hears the child until it has become its program (the socket ends: close-on-exec) or has failed. */
+static int
+attend(const struct jail *jail, struct jail_process *process, int socket, struct jail_error *error)
+{
+    struct child_report report;
+    struct message_fds fds;
+
+    for (;;) {
+        ssize_t size = message_receive(socket, &report, sizeof report, &fds, 1, 0);
+        int result;
+
+        if (size == 0)
+            return 0;
+        if (size < 0)
+            return fail(jail, error, "cannot hear the child", (int)size);
+        if ((size_t)size != sizeof report) {
+            message_close_fds(&fds);
+            return fail(jail, error, "the child speaks nonsense", -EBADMSG);
+        }
+        report.step[sizeof report.step - 1] = '\0';
+        switch (report.word) {
+        case CHILD_WANTS_MAPS:
+            result = ids_write_maps(jail, process->pid);
+            if (result < 0)
+                return fail(jail, error, "cannot write the maps of its user namespace", result);
+            result = message_send(socket, "", 1, NULL, 0, 0);
+            if (result < 0)
+                return fail(jail, error, "cannot answer the child", result);
+            break;
+        case CHILD_LISTENER:
+            if (fds.count == 1)
+                process->listener = fd_take(&fds.fd[0]);
+            break;
+        case CHILD_FAILED:
+            message_close_fds(&fds);
+            return fail(jail, error, report.step, report.error > 0 ? -report.error : -EIO);
+        }
+        message_close_fds(&fds);
+    }
+}
+
+/* The end of the socket is an exec, unless the child is dead. */
+static int
+check_alive(const struct jail *jail, const struct jail_process *process, struct jail_error *error)
+{
+    siginfo_t info = { 0 };
+
+    if (waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return fail(jail, error, "cannot look after the child", -errno);
+    if (info.si_pid == 0 || info.si_code == CLD_EXITED)
+        return 0;
+    error->error = ECHILD;
+    snprintf(error->text, sizeof error->text, "%s: died of signal %d as it started", jail->name, info.si_status);
+    return -ECHILD;
+}
+
+int
+jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error)
+{
+    const char *step = "";
+    int socket = -1, result;
+
+    *process = (struct jail_process){ .pid = -1, .pidfd = -1, .listener = -1 };
+    error->text[0] = '\0';
+    if (jail->fd_count > JAIL_FDS_MAX || jail->mount_count > JAIL_MOUNTS_MAX || jail->gid_map_count > JAIL_ID_MAPS_MAX)
+        return fail(jail, error, "more descriptors, mounts or id maps than a jail takes", -E2BIG);
+    result = spawn(jail, process, &socket, &step);
+    if (result < 0)
+        fail(jail, error, step, result);
+    else
+        result = attend(jail, process, socket, error);
+    if (result == 0)
+        result = check_alive(jail, process, error);
+    if (result < 0 && process->pid > 0) {
+        kill(process->pid, SIGKILL);
+        waitpid(process->pid, NULL, 0);
+        process->pid = -1;
+    }
+    if (result < 0) {
+        fd_close(&process->pidfd);
+        fd_close(&process->listener);
+    }
+    fd_close(&socket);
+    return result;
+}
