@@ -250,7 +250,8 @@ socket_ready(void *context, uint32_t events)
     if (size == -EAGAIN)
         return;
     if (size <= 0) {
-        if (size < 0)
+        /* A supervisor that is gone may have left messages unread. */
+        if (size < 0 && size != -ECONNRESET)
             log_error("control socket: %s", strerror((int)-size));
         close_down(control);
         return;

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -633,6 +634,44 @@ driver_begin_guest(struct driver *driver, const void *code, size_t code_size)
     driver_vcpu_event(driver, 0, VCPU_RESPONSE__WAIT__EXIT_INIT);
     driver_set_entry(driver, 0, GUEST_CODE);
     driver_vcpu_resume(driver, 0, NULL, 0);
+}
+
+#define IOPORT ADDRESS_SPACE__IOPORT
+#define MMIO ADDRESS_SPACE__MMIO
+
+/* The next event of vCPU 0 is this access; gives it. */
+static UNUSED const VcpuResponse__Wait__Io *
+expect_access(struct driver *driver, AddressSpace space, uint64_t address, bool is_write, size_t length)
+{
+    const VcpuResponse__Wait *event = driver_vcpu_event(driver, 0, VCPU_RESPONSE__WAIT__EXIT_IO);
+
+    assert_int_equal(event->io->space, space);
+    assert_int_equal(event->io->address, address);
+    assert_int_equal(event->io->is_write, is_write);
+    assert_int_equal(event->io->data.len, length);
+    return event->io;
+}
+
+/* The next event is a write to `port` of the value given, which is then resumed from. */
+static UNUSED void
+expect_out(struct driver *driver, uint16_t port, size_t length, uint32_t value)
+{
+    const VcpuResponse__Wait__Io *io = expect_access(driver, IOPORT, port, true, length);
+
+    assert_false(io->no_resume);
+    assert_memory_equal(io->data.data, &value, length);
+    driver_vcpu_resume(driver, 0, NULL, 0);
+}
+
+/* The next event is a read of `port`, which is answered so. */
+static UNUSED void
+expect_in(struct driver *driver, uint16_t port, size_t length, uint32_t value)
+{
+    const VcpuResponse__Wait__Io *io = expect_access(driver, IOPORT, port, false, length);
+
+    for (size_t i = 0; i < length; i++)
+        assert_int_equal(io->data.data[i], 0);
+    driver_vcpu_resume(driver, 0, &value, length);
 }
 
 #endif
