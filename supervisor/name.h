@@ -1,0 +1,11 @@
+/* The name of a VM: a lower-case letter or digit, then at most 31 of a-z, 0-9, '_', '.' and '-'. It is a file's name too. */
+#ifndef VMSUP_SUPERVISOR_NAME_H
+#define VMSUP_SUPERVISOR_NAME_H
+
+#include <stdbool.h>
+
+#define NAME_LENGTH_MAX 32
+
+bool name_is_valid(const char *name);
+
+#endif
