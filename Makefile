@@ -51,6 +51,7 @@ LIBS_SUPERVISOR := -lmnl $(LIBS_JAIL) $(LIBS_PROTO)
 # libbsd.a needs libmd.a.
 LIBS_VMPROC := -lprotobuf-c -lbsd -lmd -lpthread
 
+comma := ,
 MODULES := common proto policy jail supervisor vmproc
 sources = $(filter-out %/main.c,$(wildcard $(1)/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
@@ -97,7 +98,8 @@ $(BUILD)/gen/policy_constants.h: policy/make-constants
 
 # --- objects and archives
 
-GENERATED := $(GENERATED_HEADERS) $(BUILD)/gen/build_id.h $(BUILD)/gen/policy_constants.h
+GENERATED := $(GENERATED_HEADERS) $(BUILD)/gen/build_id.h
+$(call objects,policy): | $(BUILD)/gen/policy_constants.h
 
 $(BUILD)/obj/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
@@ -134,25 +136,34 @@ $(BUILD)/policy/%.policy: policy/%.policy
 # --- the plugin library: ours, and the one with the original's names
 
 PLUGIN_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/lib/*.c))
-CROSVM_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/lib/crosvm/*.c))
 PLUGIN_PARTS = $(PLUGIN_OBJECTS) $(call lib,proto) $(call lib,common)
 
-# The archives are named last: only what the library uses of them goes in.
-$(BUILD)/$(SONAME): $(PLUGIN_PARTS) plugin/lib/vmsup-plugin.map
-	$(CC) -shared $(filter-out -pie,$(LDHARDENING)) -Wl,-soname,$(SONAME) -Wl,--version-script=plugin/lib/vmsup-plugin.map \
-		-o $@ $(PLUGIN_PARTS) $(LIBS_PROTO)
+# All of the library in one object, in which only the interface's names are global: a plugin's own names cannot collide with it.
+$(BUILD)/obj/vmsup-plugin.o: $(PLUGIN_PARTS)
+	ld -r -o $@ $(PLUGIN_PARTS)
+	objcopy --wildcard --keep-global-symbol='vmsup_*' $@
+
+# The same code under the original's names.
+$(BUILD)/obj/crosvm-plugin.o: $(BUILD)/obj/vmsup-plugin.o
+	nm --defined-only -g $< | awk '$$3 ~ /^vmsup_/ { name = $$3; sub(/^vmsup/, "crosvm", name); print $$3, name }' >$(@:.o=.names)
+	objcopy --redefine-syms=$(@:.o=.names) $< $@
+
+SHARED := -shared $(filter-out -pie,$(LDHARDENING)) -Wl,-z,defs
+ifeq ($(SANITIZE),1)
+# The sanitizers' functions are in the program that loads it.
+SHARED := $(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED))
+endif
+
+$(BUILD)/$(SONAME): $(BUILD)/obj/vmsup-plugin.o plugin/lib/vmsup-plugin.map
+	$(CC) $(SHARED) -Wl,-soname,$(SONAME) -Wl,--version-script=plugin/lib/vmsup-plugin.map -o $@ $< $(LIBS_PROTO)
 	ln -sf $(SONAME) $(BUILD)/libvmsup-plugin.so
 
-$(BUILD)/libcrosvm_plugin.so: $(CROSVM_OBJECTS) $(PLUGIN_PARTS) plugin/lib/crosvm-plugin.map
-	$(CC) -shared $(filter-out -pie,$(LDHARDENING)) -Wl,-soname,libcrosvm_plugin.so \
-		-Wl,--version-script=plugin/lib/crosvm-plugin.map -o $@ $(CROSVM_OBJECTS) $(PLUGIN_PARTS) $(LIBS_PROTO)
+$(BUILD)/libcrosvm_plugin.so: $(BUILD)/obj/crosvm-plugin.o
+	$(CC) $(SHARED) -Wl,-soname,libcrosvm_plugin.so -o $@ $< $(LIBS_PROTO)
 
-# One relocatable object whose only global names are the interface's, so that a static plugin's own names cannot collide.
-$(BUILD)/libvmsup-plugin.a: $(PLUGIN_PARTS)
-	ld -r -o $(BUILD)/obj/vmsup-plugin.o $(PLUGIN_PARTS)
-	objcopy --wildcard --keep-global-symbol='vmsup_*' $(BUILD)/obj/vmsup-plugin.o
+$(BUILD)/libvmsup-plugin.a: $(BUILD)/obj/vmsup-plugin.o
 	@rm -f $@
-	$(AR) rcs $@ $(BUILD)/obj/vmsup-plugin.o
+	$(AR) rcs $@ $<
 
 # --- guests: assembled here, no loader, no header
 
@@ -166,7 +177,8 @@ $(BUILD)/%.bin: %.S
 EXAMPLE_CFLAGS := -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow $(HARDENING) -D_GNU_SOURCE -Iplugin -I$(BUILD)/plugin/examples
 $(BUILD)/plugin/examples/%: plugin/examples/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h $(GUESTS)
 	@mkdir -p $(@D)
-	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin -lpthread
+	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../../lib' \
+		-lvmsup-plugin -lpthread
 
 # --- tests
 
@@ -176,6 +188,47 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(PLUGIN_OBJECTS) $(ARCHIVES)
 		-lcmocka $(LIBS_SUPERVISOR) -lpthread
 
 -include tests/tests.mk
+
+# The sources that are generated, for tools that read sources.
+.PHONY: generated
+generated: $(GENERATED) $(GUESTS)
+
+# tests/run builds by itself, since it needs several builds.
+check:
+	tools/setup check
+	tests/run check
+
+lint: generated
+	BUILD='$(abspath $(BUILD))' tests/run suites lint
+
+setup:
+	tools/setup
+
+demo: setup
+	$(MAKE) all
+	exec $(BUILD)/vmsup start -f --plugin $(BUILD)/plugin/examples/hello demo
+
+# --- what an admin installs
+
+install: all
+	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBEXECDIR)/examples' '$(DESTDIR)$(INCLUDEDIR)' \
+		'$(DESTDIR)$(DATADIR)/policy' '$(DESTDIR)$(DATADIR)/examples'
+	install -m 0755 $(BUILD)/vmsup '$(DESTDIR)$(SBINDIR)'
+	install -m 0755 $(BUILD)/vmproc '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0644 $(POLICIES) '$(DESTDIR)$(DATADIR)/policy'
+	install -m 0755 $(BUILD)/$(SONAME) $(BUILD)/libcrosvm_plugin.so '$(DESTDIR)$(LIBDIR)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libvmsup-plugin.so'
+	install -m 0644 $(BUILD)/libvmsup-plugin.a '$(DESTDIR)$(LIBDIR)'
+	install -m 0644 plugin/vmsup-plugin.h plugin/crosvm.h '$(DESTDIR)$(INCLUDEDIR)'
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' plugin/vmsup-plugin.pc.in \
+		>'$(DESTDIR)$(LIBDIR)/pkgconfig/vmsup-plugin.pc'
+	chmod 0644 '$(DESTDIR)$(LIBDIR)/pkgconfig/vmsup-plugin.pc'
+	install -m 0755 $(EXAMPLES) '$(DESTDIR)$(LIBEXECDIR)/examples'
+	install -m 0644 $(wildcard plugin/examples/*.[chS]) '$(DESTDIR)$(DATADIR)/examples'
+	for page in man/*.[1-9]; do \
+		install -d '$(DESTDIR)$(MANDIR)'/man$${page##*.} && \
+		install -m 0644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.} || exit 1; \
+	done
 
 clean:
 	rm -rf build build-*

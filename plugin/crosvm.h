@@ -1,0 +1,103 @@
+/*
+ * The plugin interface of crosvm (API 0.22.0) by its own names, each of which is one of <vmsup-plugin.h>. A program that was written for
+ * it compiles against this header unchanged; there is no code here.
+ */
+#ifndef CROSVM_H
+#define CROSVM_H
+
+#include <vmsup-plugin.h>
+
+#define CROSVM_ADDRESS_SPACE_IOPORT VMSUP_ADDRESS_SPACE_IOPORT
+#define CROSVM_ADDRESS_SPACE_MMIO VMSUP_ADDRESS_SPACE_MMIO
+#define CROSVM_API_MAJOR VMSUP_API_MAJOR
+#define CROSVM_API_MINOR VMSUP_API_MINOR
+#define CROSVM_API_PATCH VMSUP_API_PATCH
+#define CROSVM_HINT_ON_WRITE VMSUP_HINT_ON_WRITE
+#define CROSVM_IRQ_ROUTE_IRQCHIP VMSUP_IRQ_ROUTE_IRQCHIP
+#define CROSVM_IRQ_ROUTE_MSI VMSUP_IRQ_ROUTE_MSI
+#define CROSVM_MAX_HINT_COUNT VMSUP_MAX_HINT_COUNT
+#define CROSVM_MAX_HINT_DETAIL_COUNT VMSUP_MAX_HINT_DETAIL_COUNT
+#define CROSVM_SOCKET VMSUP_SOCKET
+#define CROSVM_VCPU_EVENT_KIND_HYPERV_HCALL VMSUP_VCPU_EVENT_KIND_HYPERV_HCALL
+#define CROSVM_VCPU_EVENT_KIND_HYPERV_SYNIC VMSUP_VCPU_EVENT_KIND_HYPERV_SYNIC
+#define CROSVM_VCPU_EVENT_KIND_INIT VMSUP_VCPU_EVENT_KIND_INIT
+#define CROSVM_VCPU_EVENT_KIND_IO_ACCESS VMSUP_VCPU_EVENT_KIND_IO_ACCESS
+#define CROSVM_VCPU_EVENT_KIND_PAUSED VMSUP_VCPU_EVENT_KIND_PAUSED
+
+/* The tags of structures and enumerations. */
+#define crosvm_address_space vmsup_address_space
+#define crosvm_net_config vmsup_net_config
+#define crosvm_irq_route_kind vmsup_irq_route_kind
+#define crosvm_irq_route vmsup_irq_route
+#define crosvm_hint_detail vmsup_hint_detail
+#define crosvm_hint vmsup_hint
+#define crosvm_vcpu_event_kind vmsup_vcpu_event_kind
+#define crosvm_vcpu_event vmsup_vcpu_event
+#define crosvm_io vmsup_io
+#define crosvm_memory vmsup_memory
+#define crosvm_irq vmsup_irq
+#define crosvm_vcpu vmsup_vcpu
+#define crosvm vmsup
+
+#define crosvm_check_extension vmsup_check_extension
+#define crosvm_connect vmsup_connect
+#define crosvm_create_io_event vmsup_create_io_event
+#define crosvm_create_irq_event vmsup_create_irq_event
+#define crosvm_create_memory vmsup_create_memory
+#define crosvm_destroy_connection vmsup_destroy_connection
+#define crosvm_destroy_io_event vmsup_destroy_io_event
+#define crosvm_destroy_irq_event vmsup_destroy_irq_event
+#define crosvm_destroy_memory vmsup_destroy_memory
+#define crosvm_enable_capability vmsup_enable_capability
+#define crosvm_get_clock vmsup_get_clock
+#define crosvm_get_emulated_cpuid vmsup_get_emulated_cpuid
+#define crosvm_get_hyperv_cpuid vmsup_get_hyperv_cpuid
+#define crosvm_get_ioapic_state vmsup_get_ioapic_state
+#define crosvm_get_msr_index_list vmsup_get_msr_index_list
+#define crosvm_get_pic_state vmsup_get_pic_state
+#define crosvm_get_pit_state vmsup_get_pit_state
+#define crosvm_get_shutdown_eventfd vmsup_get_shutdown_eventfd
+#define crosvm_get_supported_cpuid vmsup_get_supported_cpuid
+#define crosvm_get_vcpu vmsup_get_vcpu
+#define crosvm_io_event_fd vmsup_io_event_fd
+#define crosvm_irq_event_get_fd vmsup_irq_event_get_fd
+#define crosvm_irq_event_get_resample_fd vmsup_irq_event_get_resample_fd
+#define crosvm_memory_get_dirty_log vmsup_memory_get_dirty_log
+#define crosvm_net_get_config vmsup_net_get_config
+#define crosvm_new_connection vmsup_new_connection
+#define crosvm_pause_vcpus vmsup_pause_vcpus
+#define crosvm_reserve_async_write_range vmsup_reserve_async_write_range
+#define crosvm_reserve_range vmsup_reserve_range
+#define crosvm_set_clock vmsup_set_clock
+#define crosvm_set_hypercall_hint vmsup_set_hypercall_hint
+#define crosvm_set_identity_map_addr vmsup_set_identity_map_addr
+#define crosvm_set_ioapic_state vmsup_set_ioapic_state
+#define crosvm_set_irq vmsup_set_irq
+#define crosvm_set_irq_routing vmsup_set_irq_routing
+#define crosvm_set_pic_state vmsup_set_pic_state
+#define crosvm_set_pit_state vmsup_set_pit_state
+#define crosvm_start vmsup_start
+#define crosvm_vcpu_enable_capability vmsup_vcpu_enable_capability
+#define crosvm_vcpu_get_debugregs vmsup_vcpu_get_debugregs
+#define crosvm_vcpu_get_fpu vmsup_vcpu_get_fpu
+#define crosvm_vcpu_get_lapic_state vmsup_vcpu_get_lapic_state
+#define crosvm_vcpu_get_mp_state vmsup_vcpu_get_mp_state
+#define crosvm_vcpu_get_msrs vmsup_vcpu_get_msrs
+#define crosvm_vcpu_get_regs vmsup_vcpu_get_regs
+#define crosvm_vcpu_get_sregs vmsup_vcpu_get_sregs
+#define crosvm_vcpu_get_vcpu_events vmsup_vcpu_get_vcpu_events
+#define crosvm_vcpu_get_xcrs vmsup_vcpu_get_xcrs
+#define crosvm_vcpu_resume vmsup_vcpu_resume
+#define crosvm_vcpu_set_cpuid vmsup_vcpu_set_cpuid
+#define crosvm_vcpu_set_debugregs vmsup_vcpu_set_debugregs
+#define crosvm_vcpu_set_fpu vmsup_vcpu_set_fpu
+#define crosvm_vcpu_set_lapic_state vmsup_vcpu_set_lapic_state
+#define crosvm_vcpu_set_mp_state vmsup_vcpu_set_mp_state
+#define crosvm_vcpu_set_msrs vmsup_vcpu_set_msrs
+#define crosvm_vcpu_set_regs vmsup_vcpu_set_regs
+#define crosvm_vcpu_set_sregs vmsup_vcpu_set_sregs
+#define crosvm_vcpu_set_vcpu_events vmsup_vcpu_set_vcpu_events
+#define crosvm_vcpu_set_xcrs vmsup_vcpu_set_xcrs
+#define crosvm_vcpu_wait vmsup_vcpu_wait
+
+#endif
