@@ -59,6 +59,11 @@ serve(struct vm *vm, const struct main_request *request, const struct entry *ent
 {
     if (entry == NULL)
         return -ENOTTY;
+    /* An object of a kind that is not known comes as an unknown field too. */
+    if (entry->request == MAIN_REQUEST__MESSAGE_CREATE && request->message->create->object_case == MAIN_REQUEST__CREATE__OBJECT__NOT_SET)
+        return -ENOTTY;
+    if (message_has_unknown_fields(&request->message->base))
+        return -EINVAL;
     protobuf_c_message_init(entry->body, &reply->body);
     reply->message.message_case = entry->response;
     reply->message.create = &reply->body.empty;
