@@ -19,7 +19,7 @@ get_cpuid(struct vm *vm, int (*get)(int kvm, struct kvm_cpuid2 *cpuid), struct r
     int result;
 
     cpuid_table_init(&table);
-    result = get(vm->kvm, &table.header);
+    result = get(vm->kvm, cpuid_table_for_kvm(&table));
     if (result < 0)
         return result;
     cpuid_table_hide_virtualization(&table);

@@ -12,13 +12,13 @@ void
 cpuid_table_init(struct cpuid_table *table)
 {
     memset(table, 0, sizeof *table);
-    table->header.nent = LIMIT_CPUID_ENTRIES;
+    table->nent = LIMIT_CPUID_ENTRIES;
 }
 
 void
 cpuid_table_hide_virtualization(struct cpuid_table *table)
 {
-    for (uint32_t i = 0; i < table->header.nent; i++) {
+    for (uint32_t i = 0; i < table->nent; i++) {
         if (table->entries[i].function == CPUID_FEATURES)
             table->entries[i].ecx &= ~CPUID_FEATURES_ECX_VMX;
         if (table->entries[i].function == CPUID_EXTENDED_FEATURES)
@@ -29,7 +29,7 @@ cpuid_table_hide_virtualization(struct cpuid_table *table)
 int
 cpuid_table_to_wire(const struct cpuid_table *table, struct arena *arena, CpuidEntry ***out)
 {
-    uint32_t count = table->header.nent;
+    uint32_t count = table->nent;
     void *memory = arena->allocator.alloc(arena, count * (sizeof(CpuidEntry) + sizeof(CpuidEntry *)));
     CpuidEntry *all = memory, **entries;
 
@@ -59,7 +59,7 @@ cpuid_table_from_wire(CpuidEntry *const *entries, size_t count, struct cpuid_tab
     if (count > LIMIT_CPUID_ENTRIES)
         return -E2BIG;
     cpuid_table_init(table);
-    table->header.nent = (uint32_t)count;
+    table->nent = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         table->entries[i] = (struct kvm_cpuid_entry2){
             .function = entries[i]->function,

@@ -10,12 +10,24 @@
 #include "vmproc/limits.h"
 
 #include <linux/kvm.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* struct kvm_cpuid2 with room for all the entries there can be. */
+/* struct kvm_cpuid2 with room for all the entries there can be; cpuid_table_for_kvm() is the way to it. */
 struct cpuid_table {
-    struct kvm_cpuid2 header;
+    uint32_t nent;
+    uint32_t padding;
     struct kvm_cpuid_entry2 entries[LIMIT_CPUID_ENTRIES];
 };
+
+_Static_assert(offsetof(struct cpuid_table, nent) == offsetof(struct kvm_cpuid2, nent), "the count is where KVM looks for it");
+_Static_assert(offsetof(struct cpuid_table, entries) == offsetof(struct kvm_cpuid2, entries), "and so are the entries");
+
+static inline struct kvm_cpuid2 *
+cpuid_table_for_kvm(struct cpuid_table *table)
+{
+    return (struct kvm_cpuid2 *)(void *)table;
+}
 
 /* An empty table of full capacity, for KVM to fill. */
 void cpuid_table_init(struct cpuid_table *table);

@@ -32,9 +32,13 @@
 
 /* struct kvm_msrs with room for all the entries there can be. */
 struct vcpu_msrs {
-    struct kvm_msrs header;
+    uint32_t nmsrs;
+    uint32_t padding;
     struct kvm_msr_entry entries[LIMIT_MSRS];
 };
+
+_Static_assert(offsetof(struct vcpu_msrs, nmsrs) == offsetof(struct kvm_msrs, nmsrs), "the count is where KVM looks for it");
+_Static_assert(offsetof(struct vcpu_msrs, entries) == offsetof(struct kvm_msrs, entries), "and so are the entries");
 
 /* The answer to a request, or an event. `message` points into `body`, and `body` to state of the vCPU's own. */
 struct vcpu_response {

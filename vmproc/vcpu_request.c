@@ -41,10 +41,10 @@ vcpu_get_msrs(struct vcpu *vcpu, const VcpuRequest *request)
     if (wanted->n_entry_indices > LIMIT_MSRS)
         return -E2BIG;
     memset(msrs, 0, sizeof *msrs);
-    msrs->header.nmsrs = (uint32_t)wanted->n_entry_indices;
+    msrs->nmsrs = (uint32_t)wanted->n_entry_indices;
     for (size_t i = 0; i < wanted->n_entry_indices; i++)
         msrs->entries[i].index = wanted->entry_indices[i];
-    result = kvm_get_msrs(vcpu->fd, &msrs->header);
+    result = kvm_get_msrs(vcpu->fd, (struct kvm_msrs *)(void *)msrs);
     if (result < 0)
         return result;
     for (int i = 0; i < result; i++)
@@ -64,14 +64,14 @@ vcpu_set_msrs(struct vcpu *vcpu, const VcpuRequest *request)
     if (wanted->n_entries > LIMIT_MSRS)
         return -E2BIG;
     memset(msrs, 0, sizeof *msrs);
-    msrs->header.nmsrs = (uint32_t)wanted->n_entries;
+    msrs->nmsrs = (uint32_t)wanted->n_entries;
     for (size_t i = 0; i < wanted->n_entries; i++) {
         msrs->entries[i].index = wanted->entries[i]->index;
         msrs->entries[i].data = wanted->entries[i]->data;
     }
     /* Some of them (EFER, the APIC's base) are part of what was read before. */
     vcpu->sync_valid = 0;
-    result = kvm_set_msrs(vcpu->fd, &msrs->header);
+    result = kvm_set_msrs(vcpu->fd, (struct kvm_msrs *)(void *)msrs);
     return result < 0 ? result : 0;
 }
 
@@ -83,7 +83,7 @@ vcpu_set_cpuid(struct vcpu *vcpu, const VcpuRequest *request)
 
     if (result < 0)
         return result;
-    return kvm_set_cpuid2(vcpu->fd, &vcpu->scratch.cpuid.header);
+    return kvm_set_cpuid2(vcpu->fd, cpuid_table_for_kvm(&vcpu->scratch.cpuid));
 }
 
 static int
@@ -94,7 +94,7 @@ vcpu_get_hyperv_cpuid(struct vcpu *vcpu, const VcpuRequest *request)
 
     (void)request;
     cpuid_table_init(table);
-    result = kvm_get_supported_hyperv_cpuid(vcpu->fd, &table->header);
+    result = kvm_get_supported_hyperv_cpuid(vcpu->fd, cpuid_table_for_kvm(table));
     if (result < 0)
         return result;
     result = cpuid_table_to_wire(table, &vcpu->arena, &vcpu->answer.body.cpuid.entries);

@@ -245,8 +245,8 @@ test_cpuid_entries_cross_the_wire(void **state)
     (void)state;
     assert_int_equal(arena_create(&arena, 1 << 20), 0);
     cpuid_table_init(&table);
-    assert_int_equal(table.header.nent, LIMIT_CPUID_ENTRIES);
-    table.header.nent = 3;
+    assert_int_equal(table.nent, LIMIT_CPUID_ENTRIES);
+    table.nent = 3;
     table.entries[0] = (struct kvm_cpuid_entry2){ .function = 1, .eax = 1, .ebx = 2, .ecx = 0xffffffff, .edx = 4 };
     table.entries[1] = (struct kvm_cpuid_entry2){ .function = 7, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .ebx = 5 };
     table.entries[2] = (struct kvm_cpuid_entry2){ .function = 0x80000001, .index = 9, .flags = 6, .ecx = 0xffffffff };
@@ -256,7 +256,7 @@ test_cpuid_entries_cross_the_wire(void **state)
     assert_int_equal(entries[1]->index, 1);
     assert_false(entries[2]->has_index);
     assert_int_equal(cpuid_table_from_wire(entries, 3, &back), 0);
-    assert_int_equal(back.header.nent, 3);
+    assert_int_equal(back.nent, 3);
     /* A guest has no virtualization of its own: VMX and SVM are never shown to it. */
     assert_int_equal(back.entries[0].ecx, 0xffffffff & ~(1u << 5));
     assert_int_equal(back.entries[2].ecx, 0xffffffff & ~(1u << 2));

@@ -165,6 +165,7 @@ driver_exec(int control)
     if (quiet >= 0)
         dup2(quiet, 2);
     dup2(control, 3);
+    fcntl(3, F_SETFD, 0);
     close_range(4, ~0u, 0);
     execve(path, argv, environment);
     _exit(127);
