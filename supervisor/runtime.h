@@ -23,13 +23,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The path of BASE, in bytes: the socket of a VM, BASE/NAME/control, must fit sockaddr_un. */
+#define RUNTIME_BASE_MAX 64
 /* The text of a reason, in bytes with its NUL; longer ones are cut. */
 #define RUNTIME_REASON_MAX 512
 /* Folders that runtime_list() looks at: more VMs than a host can run. */
 #define RUNTIME_LIST_MAX 4096
 
 struct runtime {
-    char path[256];              /* BASE */
+    char path[RUNTIME_BASE_MAX + 1]; /* BASE */
     char name[NAME_LENGTH_MAX + 1];
     int base;   /* O_DIRECTORY of BASE */
     int last;   /* of BASE/.last */
