@@ -220,7 +220,7 @@ test_unknown_requests_are_answered(void **state)
 static void
 test_requests_coalesced_and_cut(void **state)
 {
-    uint8_t buffer[4096];
+    uint8_t buffer[4096], answer[200] = { 0 };
     size_t size = 0;
     VcpuRequest__Resume resume = VCPU_REQUEST__RESUME__INIT;
     VcpuRequest__GetState get = VCPU_REQUEST__GET_STATE__INIT;
@@ -233,8 +233,8 @@ test_requests_coalesced_and_cut(void **state)
     size += driver_pack_vcpu(VCPU_REQUEST__MESSAGE_GET_STATE, &get, buffer, sizeof buffer);
     get.set = VCPU_REQUEST__STATE_SET__REGS;
     size += driver_pack_vcpu(VCPU_REQUEST__MESSAGE_GET_STATE, &get, buffer + size, sizeof buffer - size);
-    resume.data.data = buffer;
-    resume.data.len = 200;
+    resume.data.data = answer;
+    resume.data.len = sizeof answer;
     size += driver_pack_vcpu(VCPU_REQUEST__MESSAGE_RESUME, &resume, buffer + size, sizeof buffer - size);
     driver_vcpu_write(&driver, 0, buffer, size);
     assert_int_equal(driver_vcpu_receive(&driver, 0)->get_state->state.len, sizeof(struct kvm_mp_state));
