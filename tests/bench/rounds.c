@@ -53,11 +53,14 @@ bench_compare(const void *left, const void *right)
 static bool
 end_round(struct bench_rounds *rounds)
 {
+    double median;
+
     rounds->nanoseconds[rounds->round++] = bench_now() - rounds->began;
     if (rounds->round < BENCH_ROUNDS)
         return false;
     qsort(rounds->nanoseconds, BENCH_ROUNDS, sizeof rounds->nanoseconds[0], bench_compare);
-    printf("%s\t%.0f\n", bench_current(rounds)->name, (double)rounds->nanoseconds[BENCH_ROUNDS / 2] / BENCH_ACCESSES);
+    median = (double)rounds->nanoseconds[BENCH_ROUNDS / 2]; /* NOLINT(bugprone-integer-division): an index */
+    printf("%s\t%.0f\n", bench_current(rounds)->name, median / BENCH_ACCESSES);
     rounds->round = 0;
     return ++rounds->work == bench_work_count;
 }
