@@ -5,7 +5,8 @@
  *
  * The directory is locked by flock(2) for as long as its supervisor lives, so that another of the same name (with another runtime
  * folder) cannot take it for a leftover. All descriptors that are needed later are opened at once; root needs no capability to use them.
- * With landlock, removing directories from vmsup and from the mount's root must be left open.
+ * With landlock, removing directories from vmsup and from the mount's root must be left open. A controller that was switched on
+ * for a limit stays on in the mount's root: others may have come to use it.
  */
 #ifndef VMSUP_SUPERVISOR_CGROUP_H
 #define VMSUP_SUPERVISOR_CGROUP_H
@@ -28,13 +29,13 @@ struct cgroup {
     int mount;     /* of the mount's root */
     int parent;    /* of vmsup */
     int directory; /* of vmsup/NAME, for jail.cgroup; -1: there is none */
-    int kill;      /* of cgroup.kill; -1 before Linux 5.14 */
-    int procs;     /* of cgroup.procs */
-    int events;    /* of memory.events; -1 without the memory controller */
+    int kill;      /* of cgroup.kill */
+    int events;    /* of cgroup.events: whether there are processes in it */
+    int memory;    /* of memory.events; -1 without the memory controller */
 };
 
 /*
- * Makes it; a leftover of that name is killed and taken over. 0 (with directory -1 where there is no cgroup v2 and no limit) or a
+ * Makes it; a leftover of that name is killed and removed first. 0 (with directory -1 where there is no cgroup v2 and no limit) or a
  * negative errno with `failure` filled: EX_UNAVAILABLE where a limit is set and the controller cannot be had, EX_TEMPFAIL where
  * another supervisor holds it, EX_OSERR.
  */

@@ -1,0 +1,84 @@
+#include "supervisor/net_filter.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define RULES_MAX 1024
+#define MAC_TEXT 18
+
+/*
+ * One accepting rule for IPv4 and one for ARP; the policy drops the rest. A tagged frame does not match "ether type ip": the kernel
+ * compares the type that stands behind the addresses. Of ARP, the format is compared first, because the places of its addresses
+ * depend on it. "flags owner" ties the table to this netlink socket (nft(8), TABLES).
+ */
+static const char rules_format[] =
+    "create table netdev %1$s {\n"
+    "    flags owner\n"
+    "    chain guest {\n"
+    "        type filter hook ingress device \"%1$s\" priority -500; policy drop;\n"
+    "        ether saddr %2$s ether type ip ip saddr %3$s accept\n"
+    "        ether saddr %2$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+    "arp saddr ether %2$s arp saddr ip %3$s accept\n"
+    "    }\n"
+    "}\n";
+
+static int
+format_rules(const char *link, const uint8_t mac[ETH_ALEN], struct in_addr ip, char rules[RULES_MAX])
+{
+    char mac_text[MAC_TEXT], ip_text[INET_ADDRSTRLEN];
+    int length;
+
+    snprintf(mac_text, sizeof mac_text, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    if (inet_ntop(AF_INET, &ip, ip_text, sizeof ip_text) == NULL)
+        return -errno;
+    length = snprintf(rules, RULES_MAX, rules_format, link, mac_text, ip_text);
+    return length < RULES_MAX ? 0 : -E2BIG;
+}
+
+/* The first line of what libnftables says. */
+static int
+rules_failure(struct nft_ctx *context, const char *link, struct failure *failure)
+{
+    const char *said = nft_ctx_get_error_buffer(context);
+
+    if (said == NULL || said[0] == '\0')
+        said = "no reason given";
+    return failure_set(failure, EX_UNAVAILABLE, -EOPNOTSUPP, "%s: the source filter cannot be set up by nftables: %.*s", link,
+                       (int)strcspn(said, "\n"), said);
+}
+
+int
+net_filter_install(const char *link, const uint8_t guest_mac[ETH_ALEN], struct in_addr guest_ip, struct net_filter *filter,
+                   struct failure *failure)
+{
+    char rules[RULES_MAX];
+    int result;
+
+    filter->context = NULL;
+    result = format_rules(link, guest_mac, guest_ip, rules);
+    if (result < 0)
+        return failure_set(failure, EX_SOFTWARE, result, "%s: the source filter is too long", link);
+    filter->context = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (filter->context == NULL)
+        return failure_set(failure, EX_OSERR, -ENOMEM, "%s: nftables cannot be used", link);
+    /* Neither of them writes to our terminal. */
+    nft_ctx_buffer_output(filter->context);
+    nft_ctx_buffer_error(filter->context);
+    if (nft_run_cmd_from_buffer(filter->context, rules) == 0)
+        return 0;
+    result = rules_failure(filter->context, link, failure);
+    net_filter_remove(filter);
+    return result;
+}
+
+void
+net_filter_remove(struct net_filter *filter)
+{
+    if (filter->context != NULL)
+        nft_ctx_free(filter->context);
+    filter->context = NULL;
+}
