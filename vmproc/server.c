@@ -1,7 +1,6 @@
 #include "vmproc/server.h"
 
 #include "common/fd.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,16 +52,17 @@ connection_add(struct server *server, int fd)
 {
     struct connection *connection = calloc(1, sizeof *connection);
     const int size = SEND_BUFFER;
+    socklen_t length = sizeof(int);
+    int present = 0;
 
     if (connection == NULL)
         return -ENOMEM;
-    /* Never to less than there is: the first connection comes with what the supervisor gave it. */
-    int present = 0;
-    socklen_t length = sizeof present;
-
+    /*
+     * Never to less than there is: the first connection comes with what the supervisor gave it. Where the kernel allows less, an
+     * answer that does not fit is E2BIG.
+     */
     if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &present, &length) < 0 || present < size)
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0)
-            log_debug("the send buffer of a connection stays at %d bytes: %s", present, strerror(errno));
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     connection->server = server;
     connection->fd = fd;
     connection->source = loop_add(server->loop, fd, EPOLLIN, connection_ready, connection);
@@ -227,7 +227,6 @@ receive_request(struct connection *connection)
     if (size == -EAGAIN)
         return;
     if (size == 0) {
-        log_debug("the plugin has closed a connection");
         message_close_fds(&fds);
         connection_drop(connection);
         return;

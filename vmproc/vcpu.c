@@ -14,18 +14,35 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+/* Set where the kernel tells this thread that a page of its memory has been lost: all that a signal's handler can reach. */
+static _Thread_local volatile sig_atomic_t page_lost;
+
 static void
 ignore_kick(int number)
 {
     (void)number;
 }
 
+/* The guest ran into a page whose hardware has failed. Any other bus error is a fault of this program's own, and ends it. */
+static void
+note_lost_page(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)
+        page_lost = 1;
+    else
+        signal(number, SIG_DFL);
+}
+
 int
 vcpu_prepare_signals(void)
 {
-    struct sigaction action = { .sa_handler = ignore_kick };
+    const struct sigaction kicked = { .sa_handler = ignore_kick };
+    const struct sigaction lost = { .sa_sigaction = note_lost_page, .sa_flags = SA_SIGINFO };
 
-    return sigaction(VCPU_KICK_SIGNAL, &action, NULL) < 0 ? -errno : 0;
+    if (sigaction(VCPU_KICK_SIGNAL, &kicked, NULL) < 0 || sigaction(SIGBUS, &lost, NULL) < 0)
+        return -errno;
+    return 0;
 }
 
 /* A pipe of exactly the size that the original library reads at once. */
@@ -123,7 +140,7 @@ run_guest(struct vcpu *vcpu)
     int result;
 
     do {
-        vcpu->run->kvm_valid_regs = vcpu->sync_wanted;
+        vcpu_state_before_entry(vcpu);
         result = kvm_enter(vcpu->fd);
         vcpu->sync_valid = result == 0 ? vcpu->sync_wanted : 0;
         vcpu->sync_can_apply = result == 0;
@@ -132,6 +149,8 @@ run_guest(struct vcpu *vcpu)
         /* Cleared before the pause is looked for, which is set before this is: none is missed. */
         if (result == -EINTR)
             set_immediate_exit(vcpu, 0);
+        if (page_lost)
+            result = -EFAULT;
         result = vcpu_handle_exit(vcpu, result);
     } while (result == 0);
 }

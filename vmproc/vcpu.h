@@ -80,7 +80,8 @@ struct vcpu {
     /* The thread's own. */
     bool init_unread;      /* INIT has not been asked for yet */
     bool at_init;          /* the resume that comes is INIT's */
-    uint64_t sync_wanted;  /* KVM_SYNC_X86_… that came to be needed: asked for with every exit from then on */
+    uint64_t sync_wanted;  /* KVM_SYNC_X86_… that came to be needed: asked for with every exit, until it is no more */
+    unsigned sync_unused;  /* exits since anything of it was looked at */
     uint64_t sync_valid;   /* which of run->s.regs are the vCPU's present state */
     bool sync_can_apply;   /* the next KVM_RUN is sure to take run->s.regs where marked dirty */
     uint8_t *request;      /* WIRE_VCPU_MESSAGE_MAX bytes, of which so many are there, and so many are done with */
@@ -166,6 +167,9 @@ void vcpu_begin_event(struct vcpu *vcpu, VcpuResponse__Wait__ExitCase kind);
  * vcpu_state.c. The state named, in *state: memory of the vCPU's, valid until anything else is asked of it. -EINVAL: no such set.
  */
 int vcpu_state_get(struct vcpu *vcpu, VcpuRequest__StateSet set, const void **state, size_t *size);
+
+/* To be called before each KVM_RUN: asks for what is likely to be looked at. */
+void vcpu_state_before_entry(struct vcpu *vcpu);
 
 /* -EINVAL: no such set, or another size than its structure's. */
 int vcpu_state_set(struct vcpu *vcpu, VcpuRequest__StateSet set, const void *state, size_t size);

@@ -8,6 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* After so many exits whose registers nobody looked at, KVM need not copy them any more. */
+#define SYNC_UNUSED_MAX 64
+
 #define ADAPT(set, type)                                                                                                           \
     static int get_##set(int fd, void *state)                                                                                      \
     {                                                                                                                              \
@@ -78,14 +81,25 @@ vcpu_state_get(struct vcpu *vcpu, VcpuRequest__StateSet set, const void **state,
     place = kind->sync != 0 ? shared_state(vcpu, kind->sync) : (void *)&vcpu->scratch;
     *state = place;
     *size = kind->size;
+    vcpu->sync_unused = 0;
     if ((vcpu->sync_valid & kind->sync) != 0)
         return 0;
     result = kind->get(vcpu->fd, place);
     if (result < 0)
         return result;
     vcpu->sync_valid |= kind->sync;
-    vcpu->sync_wanted |= kind->sync & vcpu->vm->sync_fields;
+    /* Every plugin looks at them once, to set the vCPU up: that says nothing of later. */
+    if (!vcpu->at_init)
+        vcpu->sync_wanted |= kind->sync & vcpu->vm->sync_fields;
     return 0;
+}
+
+void
+vcpu_state_before_entry(struct vcpu *vcpu)
+{
+    if (vcpu->sync_wanted != 0 && ++vcpu->sync_unused > SYNC_UNUSED_MAX)
+        vcpu->sync_wanted = 0;
+    vcpu->run->kvm_valid_regs = vcpu->sync_wanted;
 }
 
 int

@@ -381,6 +381,42 @@ test_pause_while_an_event_is_held(void **state)
     driver_stop(&driver);
 }
 
+/* A resume carries registers while a pause is pending: both take effect. */
+static void
+test_pause_does_not_lose_registers_of_the_resume(void **state)
+{
+    /* again: out 0x61, al; in al, 0x60; jmp again */
+    static const uint8_t code[] = { 0xe6, 0x61, 0xe4, 0x60, 0xeb, 0xfa };
+    VcpuRequest__Resume resume = VCPU_REQUEST__RESUME__INIT;
+    struct kvm_regs regs;
+    struct driver driver;
+
+    (void)state;
+    driver_start(&driver, 1);
+    assert_int_equal(driver_reserve(&driver, IOPORT, 0x60, 2, false), 0);
+    driver_begin_guest(&driver, code, sizeof code);
+    for (unsigned round = 0; round < 200; round++) {
+        expect_access(&driver, IOPORT, 0x61, true, 1);
+        assert_int_equal(driver_vcpu_get(&driver, 0, VCPU_REQUEST__STATE_SET__REGS, &regs, sizeof regs), 0);
+        assert_int_equal(driver_pause(&driver, 1, round), 0);
+        regs.rbx = 0x12340000 + round;
+        resume.regs.data = (uint8_t *)&regs;
+        resume.regs.len = sizeof regs;
+        driver_vcpu_send(&driver, 0, VCPU_REQUEST__MESSAGE_RESUME, &resume);
+        expect_pause(&driver, 0, round);
+        assert_int_equal(driver_vcpu_get(&driver, 0, VCPU_REQUEST__STATE_SET__REGS, &regs, sizeof regs), 0);
+        assert_int_equal(regs.rbx, 0x12340000 + round);
+        driver_vcpu_resume(&driver, 0, NULL, 0);
+        expect_in(&driver, 0x60, 1, round);
+        /* Long without a look at the registers: they are right all the same. */
+        for (unsigned i = 0; round == 100 && i < 200; i++) {
+            expect_out(&driver, 0x61, 1, (round + i) & 0xff);
+            expect_in(&driver, 0x60, 1, (round + i + 1) & 0xff);
+        }
+    }
+    driver_stop(&driver);
+}
+
 static void
 test_pause_before_start_is_remembered(void **state)
 {
@@ -677,6 +713,7 @@ main(void)
         cmocka_unit_test(test_a_plugin_can_shut_one_vcpu_down),
         cmocka_unit_test(test_pause_interrupts_a_running_vcpu),
         cmocka_unit_test(test_pause_while_an_event_is_held),
+        cmocka_unit_test(test_pause_does_not_lose_registers_of_the_resume),
         cmocka_unit_test(test_pause_before_start_is_remembered),
         cmocka_unit_test(test_no_vcpu_runs_before_all_are_resumed),
         cmocka_unit_test(test_registers_given_to_a_waiting_vcpu_are_kept),
