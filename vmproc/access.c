@@ -34,10 +34,16 @@ access_set_call_hint(struct vm *vm, const struct main_request *request, struct r
         const MainRequest__SetCallHint__RegHint *detail = wanted->hints[i];
 
         hint.detail[i] = (struct hint_detail){
-            .match_rax = detail->match_rax, .match_rbx = detail->match_rbx,
-            .match_rcx = detail->match_rcx, .match_rdx = detail->match_rdx,
-            .rax = detail->rax, .rbx = detail->rbx, .rcx = detail->rcx, .rdx = detail->rdx,
-            .send_sregs = detail->send_sregs, .send_debugregs = detail->send_debugregs,
+            .match_rax = detail->match_rax,
+            .match_rbx = detail->match_rbx,
+            .match_rcx = detail->match_rcx,
+            .match_rdx = detail->match_rdx,
+            .rax = detail->rax,
+            .rbx = detail->rbx,
+            .rcx = detail->rcx,
+            .rdx = detail->rdx,
+            .send_sregs = detail->send_sregs,
+            .send_debugregs = detail->send_debugregs,
         };
     }
     hint.detail_count = wanted->n_hints;

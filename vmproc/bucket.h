@@ -15,7 +15,10 @@ struct bucket {
 /* `rate` tokens a second, `burst` at once; both at least 1. */
 void bucket_init(struct bucket *bucket, uint64_t rate, uint64_t burst);
 
-/* Takes a token at the time `now` (nanoseconds, never falling), also where none is left. How many nanoseconds too early it was: 0 where one was left. */
+/*
+ * Takes a token at the time `now` (nanoseconds, never falling), also where none is left. How many nanoseconds too early
+ * it was: 0 where one was left.
+ */
 uint64_t bucket_take(struct bucket *bucket, uint64_t now);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

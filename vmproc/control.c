@@ -112,8 +112,9 @@ read_setup(const ControlSetup *setup, struct message_fds *fds, struct vm_config 
 
     if (fds->count != expected || setup->cpu_count < 1 || setup->cpu_count > LIMIT_VCPUS ||
         (setup->has_network && setup->host_mac_address.len != VM_MAC_SIZE)) {
-        log_error("control socket: the set-up is wrong: %zu descriptors where %zu belong, %u vCPUs of at most %d, a hardware address of "
-                  "%zu bytes", fds->count, expected, setup->cpu_count, LIMIT_VCPUS, setup->host_mac_address.len);
+        log_error("control socket: the set-up is wrong: %zu descriptors where %zu belong, %u vCPUs of at most %d, "
+                  "a hardware address of %zu bytes",
+                  fds->count, expected, setup->cpu_count, LIMIT_VCPUS, setup->host_mac_address.len);
         return EX_PROTOCOL;
     }
     if (setup->log_level > 0)
@@ -173,7 +174,10 @@ tell_ended(struct control *control, const struct vm_end *end)
         log_error("the supervisor cannot be told that the VM has ended (%s): %s", end->text, strerror(-result));
 }
 
-/* Kicks those vCPUs that have not yet seen that the VM ends. Once all have, and the supervisor has gone, so does this process. */
+/*
+ * Kicks those vCPUs that have not yet seen that the VM ends. Once all have, and the supervisor has gone, so does this
+ * process.
+ */
 static void
 end_vcpus(void *context)
 {

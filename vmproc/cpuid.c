@@ -8,7 +8,8 @@
 int
 cpuid_check_extension(struct vm *vm, const struct main_request *request, struct reply *reply)
 {
-    reply->body.check_extension.has_extension = kvm_check_extension(vm->fd, request->message->check_extension->extension) == 1;
+    reply->body.check_extension.has_extension =
+        kvm_check_extension(vm->fd, request->message->check_extension->extension) == 1;
     return 0;
 }
 

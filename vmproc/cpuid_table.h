@@ -20,7 +20,8 @@ struct cpuid_table {
     struct kvm_cpuid_entry2 entries[LIMIT_CPUID_ENTRIES];
 };
 
-_Static_assert(offsetof(struct cpuid_table, nent) == offsetof(struct kvm_cpuid2, nent), "the count is where KVM looks for it");
+_Static_assert(offsetof(struct cpuid_table, nent) == offsetof(struct kvm_cpuid2, nent),
+               "the count is where KVM looks for it");
 _Static_assert(offsetof(struct cpuid_table, entries) == offsetof(struct kvm_cpuid2, entries), "and so are the entries");
 
 static inline struct kvm_cpuid2 *
@@ -36,8 +37,8 @@ void cpuid_table_init(struct cpuid_table *table);
 int cpuid_table_to_wire(const struct cpuid_table *table, struct arena *arena, CpuidEntry ***entries);
 
 /*
- * 0, or -E2BIG where there are more than LIMIT_CPUID_ENTRIES. The bits by which a guest would find hardware virtualization are
- * cleared: a guest has none here.
+ * 0, or -E2BIG where there are more than LIMIT_CPUID_ENTRIES. The bits by which a guest would find hardware
+ * virtualization are cleared: a guest has none here.
  */
 int cpuid_table_from_wire(CpuidEntry *const *entries, size_t count, struct cpuid_table *table);
 

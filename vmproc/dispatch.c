@@ -13,10 +13,10 @@ struct entry {
     const char *name;
 };
 
-#define ENTRY(request_name, response_name, body_name, function)                                                                    \
-    {                                                                                                                              \
-        .request = MAIN_REQUEST__MESSAGE_##request_name, .response = MAIN_RESPONSE__MESSAGE_##response_name,                       \
-        .body = &main_response__##body_name##__descriptor, .handler = function, .name = #function,                                 \
+#define ENTRY(request_name, response_name, body_name, function)                                                        \
+    {                                                                                                                  \
+        .request = MAIN_REQUEST__MESSAGE_##request_name, .response = MAIN_RESPONSE__MESSAGE_##response_name,           \
+        .body = &main_response__##body_name##__descriptor, .handler = function, .name = #function,                     \
     }
 
 static const struct entry table[] = {
@@ -60,7 +60,8 @@ serve(struct vm *vm, const struct main_request *request, const struct entry *ent
     if (entry == NULL)
         return -ENOTTY;
     /* An object of a kind that is not known comes as an unknown field too. */
-    if (entry->request == MAIN_REQUEST__MESSAGE_CREATE && request->message->create->object_case == MAIN_REQUEST__CREATE__OBJECT__NOT_SET)
+    if (entry->request == MAIN_REQUEST__MESSAGE_CREATE &&
+        request->message->create->object_case == MAIN_REQUEST__CREATE__OBJECT__NOT_SET)
         return -ENOTTY;
     if (message_has_unknown_fields(&request->message->base))
         return -EINVAL;

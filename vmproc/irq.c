@@ -40,7 +40,9 @@ void
 irq_event_destroy(struct vm *vm, struct object *object)
 {
     const struct kvm_irqfd irqfd = {
-        .fd = (uint32_t)object->irq_event.trigger, .gsi = object->irq_event.gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN,
+        .fd = (uint32_t)object->irq_event.trigger,
+        .gsi = object->irq_event.gsi,
+        .flags = KVM_IRQFD_FLAG_DEASSIGN,
     };
 
     kvm_irqfd(vm->fd, &irqfd);

@@ -106,15 +106,15 @@ kvm_unmap_run(struct kvm_run *run, size_t size)
 }
 
 /* The calls that take a pointer to their structure, and nothing else. */
-#define FILLS(name, request, type)                                                                                                 \
-    int name(int fd, struct type *state)                                                                                           \
-    {                                                                                                                              \
-        return call(fd, request, state);                                                                                           \
+#define FILLS(name, request, type)                                                                                     \
+    int name(int fd, struct type *state)                                                                               \
+    {                                                                                                                  \
+        return call(fd, request, state);                                                                               \
     }
-#define TAKES(name, request, type)                                                                                                 \
-    int name(int fd, const struct type *state)                                                                                     \
-    {                                                                                                                              \
-        return call(fd, request, state);                                                                                           \
+#define TAKES(name, request, type)                                                                                     \
+    int name(int fd, const struct type *state)                                                                         \
+    {                                                                                                                  \
+        return call(fd, request, state);                                                                               \
     }
 
 FILLS(kvm_get_supported_cpuid, KVM_GET_SUPPORTED_CPUID, kvm_cpuid2)

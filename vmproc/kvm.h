@@ -1,7 +1,8 @@
 /*
- * The ioctls of KVM that the VM process uses, and nothing else: one function a call, typed, 0 (or what the call gives) or a
- * negative errno. What each does is told by the kernel's Documentation/virt/kvm/api.rst under the name of its request. Nothing here
- * keeps state; descriptors belong to the caller. Tests link a machine made of memory in place of this file.
+ * The ioctls of KVM that the VM process uses, and nothing else: one function a call, typed, 0 (or what the call gives)
+ * or a negative errno. What each does is told by the kernel's Documentation/virt/kvm/api.rst under the name of its
+ * request. Nothing here keeps state; descriptors belong to the caller. Tests link a machine made of memory in place of
+ * this file.
  */
 #ifndef VMSUP_VMPROC_KVM_H
 #define VMSUP_VMPROC_KVM_H

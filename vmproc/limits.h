@@ -1,6 +1,7 @@
 /*
- * Everything that a plugin can make the VM process keep or do, with its limit. A plugin is hostile, or taken over by its guest;
- * what it asks for beyond a limit is answered with an errno, never served. The limits of the wire itself are in proto/wire.h.
+ * Everything that a plugin can make the VM process keep or do, with its limit. A plugin is hostile, or taken over by
+ * its guest; what it asks for beyond a limit is answered with an errno, never served. The limits of the wire itself are
+ * in proto/wire.h.
  */
 #ifndef VMSUP_VMPROC_LIMITS_H
 #define VMSUP_VMPROC_LIMITS_H
@@ -33,7 +34,10 @@
 /* Details of a call hint; a fact of the interface. -EINVAL */
 #define LIMIT_HINT_DETAILS 32
 
-/* Memory for one unpacked request: a main request is 4 KiB, a vCPU's 256 KiB. Too little: the request cannot be decoded. */
+/*
+ * Memory for one unpacked request: a main request is 4 KiB, a vCPU's 256 KiB. Too little: the request cannot be
+ * decoded.
+ */
 #define LIMIT_REQUEST_ARENA (1024 * 1024)
 #define LIMIT_REPLY_ARENA (1024 * 1024)
 #define LIMIT_VCPU_ARENA (4 * 1024 * 1024)
@@ -42,17 +46,26 @@
 #define LIMIT_SET_IRQ_RATE 50000
 #define LIMIT_SET_IRQ_BURST 5000
 
-/* Lines of the log about what the plugin or the guest did wrong: so many a second, so many at once. Others are counted. */
+/*
+ * Lines of the log about what the plugin or the guest did wrong: so many a second, so many at once. Others are counted.
+ * /
+ */
 #define LIMIT_LOG_RATE 5
 #define LIMIT_LOG_BURST 40
 
 /* How long a vCPU may poll in the kernel for a wake-up before it sleeps, in nanoseconds. */
 #define LIMIT_HALT_POLL_NS 50000
 
-/* How long a guest may keep its processor from taking interrupts, in TSC cycles, before KVM tells (KVM_CAP_X86_NOTIFY_VMEXIT). */
+/*
+ * How long a guest may keep its processor from taking interrupts, in TSC cycles, before KVM tells
+ * (KVM_CAP_X86_NOTIFY_VMEXIT).
+ */
 #define LIMIT_NOTIFY_WINDOW 0x100000
 
-/* What each locked access across cache lines costs the vCPU that makes it, in milliseconds: it stops the whole host's bus. */
+/*
+ * What each locked access across cache lines costs the vCPU that makes it, in milliseconds: it stops the whole host's
+ * bus.
+ */
 #define LIMIT_BUS_LOCK_DELAY_MS 1
 
 /* How often a vCPU that is to end is kicked again, in milliseconds: a signal may come just before it blocks. */

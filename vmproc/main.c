@@ -1,6 +1,7 @@
 /*
- * The VM process: it holds one VM of KVM's and serves one plugin. The supervisor starts it in a jail with descriptor 0 on /dev/null, 1 and 2
- * on the log pipe, and 3 on the control socket; everything else comes over that socket. It opens nothing.
+ * The VM process: it holds one VM of KVM's and serves one plugin. The supervisor starts it in a jail with descriptor 0
+ * on /dev/null, 1 and 2 on the log pipe, and 3 on the control socket; everything else comes over that socket. It opens
+ * nothing.
  */
 #include "common/log.h"
 #include "vmproc/control.h"

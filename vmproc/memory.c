@@ -1,4 +1,7 @@
-/* Guest memory: a memfd of the plugin's, mapped here and given to KVM as a slot. This process never touches what is in it. */
+/*
+ * Guest memory: a memfd of the plugin's, mapped here and given to KVM as a slot. This process never touches what is in
+ * it.
+ */
 #include "vmproc/kvm.h"
 #include "vmproc/request.h"
 

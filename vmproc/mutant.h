@@ -1,6 +1,7 @@
 /*
- * Compiled with -DVMSUP_MUTANT=NAME, the handler NAME is replaced by one that only answers that all went well: tests are tested
- * with it. The tables of handlers (dispatch.c, object.c, vcpu_request.c) ask here; otherwise nothing is a mutant.
+ * Compiled with -DVMSUP_MUTANT=NAME, the handler NAME is replaced by one that only answers that all went well: tests
+ * are tested with it. The tables of handlers (dispatch.c, object.c, vcpu_request.c) ask here; otherwise nothing is a
+ * mutant.
  */
 #ifndef VMSUP_VMPROC_MUTANT_H
 #define VMSUP_VMPROC_MUTANT_H

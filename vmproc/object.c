@@ -14,9 +14,15 @@ struct kind {
 #define CREATE(function) .create = function, .name = #function
 
 static const struct kind kinds[OBJECT_KINDS] = {
-    [OBJECT_IO_EVENT] = { .request = MAIN_REQUEST__CREATE__OBJECT_IO_EVENT, CREATE(io_event_create), .destroy = io_event_destroy },
-    [OBJECT_MEMORY] = { .request = MAIN_REQUEST__CREATE__OBJECT_MEMORY, CREATE(memory_create), .destroy = memory_destroy },
-    [OBJECT_IRQ_EVENT] = { .request = MAIN_REQUEST__CREATE__OBJECT_IRQ_EVENT, CREATE(irq_event_create), .destroy = irq_event_destroy },
+    [OBJECT_IO_EVENT] = { .request = MAIN_REQUEST__CREATE__OBJECT_IO_EVENT,
+                          CREATE(io_event_create),
+                          .destroy = io_event_destroy },
+    [OBJECT_MEMORY] = { .request = MAIN_REQUEST__CREATE__OBJECT_MEMORY,
+                        CREATE(memory_create),
+                        .destroy = memory_destroy },
+    [OBJECT_IRQ_EVENT] = { .request = MAIN_REQUEST__CREATE__OBJECT_IRQ_EVENT,
+                           CREATE(irq_event_create),
+                           .destroy = irq_event_destroy },
 };
 
 int

@@ -1,7 +1,7 @@
 /*
- * The objects that plugins make in a VM: io events, memory slots, irq events. They are found by the id that the client chose,
- * belong to the VM and outlive the connection that made them. This module finds and counts them; what they are to KVM is
- * made and unmade by memory.c, io_event.c and irq.c. One thread, the server's.
+ * The objects that plugins make in a VM: io events, memory slots, irq events. They are found by the id that the client
+ * chose, belong to the VM and outlive the connection that made them. This module finds and counts them; what they are
+ * to KVM is made and unmade by memory.c, io_event.c and irq.c. One thread, the server's.
  */
 #ifndef VMSUP_VMPROC_OBJECTS_H
 #define VMSUP_VMPROC_OBJECTS_H
@@ -53,8 +53,8 @@ void objects_init(struct objects *objects);
 struct object *objects_find(struct objects *objects, uint32_t id);
 
 /*
- * A new object that is not in the tree yet, in *object: 0; -EEXIST: the id is in use; -ENOSPC: the kind's limit is reached; -ENOMEM.
- * The caller then calls objects_insert() or objects_discard().
+ * A new object that is not in the tree yet, in *object: 0; -EEXIST: the id is in use; -ENOSPC: the kind's limit is
+ * reached; -ENOMEM. The caller then calls objects_insert() or objects_discard().
  */
 int objects_prepare(struct objects *objects, uint32_t id, enum object_kind kind, struct object **object);
 void objects_insert(struct objects *objects, struct object *object);

@@ -1,6 +1,7 @@
 /*
- * The address ranges that a plugin has reserved, in both address spaces. Pure: no lock, no system call; who shares it between
- * threads locks it (see vm.h). A range holds at least one address and ends below 2^64; ranges of one space never overlap.
+ * The address ranges that a plugin has reserved, in both address spaces. Pure: no lock, no system call; who shares it
+ * between threads locks it (see vm.h). A range holds at least one address and ends below 2^64; ranges of one space
+ * never overlap.
  */
 #ifndef VMSUP_VMPROC_RANGES_H
 #define VMSUP_VMPROC_RANGES_H

@@ -1,7 +1,8 @@
 /*
- * A main request and its answer, as the handlers see them. A handler is one function a request: it looks at the message, acts on the
- * VM, puts what it has to say into the answer's body, and gives 0 or a negative errno; on an errno nothing but the errno
- * is sent. All of them run on the server's thread. The table that says which handler serves what is in dispatch.c.
+ * A main request and its answer, as the handlers see them. A handler is one function a request: it looks at the
+ * message, acts on the VM, puts what it has to say into the answer's body, and gives 0 or a negative errno; on an errno
+ * nothing but the errno is sent. All of them run on the server's thread. The table that says which handler serves what
+ * is in dispatch.c.
  */
 #ifndef VMSUP_VMPROC_REQUEST_H
 #define VMSUP_VMPROC_REQUEST_H
@@ -42,7 +43,7 @@ struct reply {
     struct arena *arena; /* for what `body` points to */
     struct reply_fd fd[WIRE_RESPONSE_FDS_MAX];
     size_t fd_count;
-    int new_connection;   /* vmproc's end of a connection that was made, or -1 */
+    int new_connection;        /* vmproc's end of a connection that was made, or -1 */
     uint64_t wait_nanoseconds; /* how long the connection is not to be read, for having asked too often */
 };
 
@@ -53,7 +54,8 @@ struct main_request {
 };
 
 typedef int request_handler(struct vm *vm, const struct main_request *request, struct reply *reply);
-typedef int create_handler(struct vm *vm, const struct main_request *request, struct object *object, struct reply *reply);
+typedef int create_handler(struct vm *vm, const struct main_request *request, struct object *object,
+                           struct reply *reply);
 
 void reply_add_fd(struct reply *reply, int fd, enum reply_fd_owner owner);
 

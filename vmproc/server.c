@@ -9,7 +9,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* So that the largest answer fits: what the kernel allows an ordinary process (net.core.wmem_max) is enough by default. */
+/*
+ * So that the largest answer fits: what the kernel allows an ordinary process (net.core.wmem_max) is enough by default.
+ * /
+ */
 #define SEND_BUFFER (2 * WIRE_RESPONSE_MAX)
 
 static void connection_ready(void *context, uint32_t events);
@@ -58,8 +61,8 @@ connection_add(struct server *server, int fd)
     if (connection == NULL)
         return -ENOMEM;
     /*
-     * Never to less than there is: the first connection comes with what the supervisor gave it. Where the kernel allows less, an
-     * answer that does not fit is E2BIG.
+     * Never to less than there is: the first connection comes with what the supervisor gave it. Where the kernel allows
+     * less, an answer that does not fit is E2BIG.
      */
     if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &present, &length) < 0 || present < size)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
@@ -98,7 +101,8 @@ send_with_fds(int socket, const void *data, size_t size, const struct reply_fd *
 }
 
 /*
- * Keeps the answer until the socket has room. Descriptors that another request may close are duplicated; those that are given move here.
+ * Keeps the answer until the socket has room. Descriptors that another request may close are duplicated; those that are
+ * given move here.
  */
 static int
 keep_answer(struct pending_answer *pending, const void *data, size_t size, struct reply *reply)
@@ -198,7 +202,9 @@ serve_request(struct connection *connection, const MainRequest *message, struct 
 {
     struct server *server = connection->server;
     const struct main_request request = {
-        .message = message, .fds = fds, .connections_left = server->connection_count < LIMIT_CONNECTIONS,
+        .message = message,
+        .fds = fds,
+        .connections_left = server->connection_count < LIMIT_CONNECTIONS,
     };
     struct reply *reply = &server->reply;
     int result = 0;
@@ -222,7 +228,8 @@ receive_request(struct connection *connection)
     struct server *server = connection->server;
     struct message_fds fds;
     const MainRequest *message;
-    ssize_t size = message_receive(connection->fd, server->request, sizeof server->request, &fds, WIRE_REQUEST_FDS_MAX, MSG_DONTWAIT);
+    ssize_t size = message_receive(connection->fd, server->request, sizeof server->request, &fds, WIRE_REQUEST_FDS_MAX,
+                                   MSG_DONTWAIT);
 
     if (size == -EAGAIN)
         return;
@@ -232,7 +239,9 @@ receive_request(struct connection *connection)
         return;
     }
     if (size < 0) {
-        connection_break(connection, size == -EMSGSIZE ? "a request is too long, or has too many descriptors" : "receiving a request",
+        connection_break(connection,
+                         size == -EMSGSIZE ? "a request is too long, or has too many descriptors"
+                                           : "receiving a request",
                          size == -EMSGSIZE ? 0 : (int)-size);
         return;
     }

@@ -1,6 +1,7 @@
 /*
- * The server: the event loop of the VM process's first thread. It serves main requests on every connection, tells the supervisor how the
- * VM fares, and ends the vCPUs. It owns the connections and the control socket; the VM is the caller's and outlives it.
+ * The server: the event loop of the VM process's first thread. It serves main requests on every connection, tells the
+ * supervisor how the VM fares, and ends the vCPUs. It owns the connections and the control socket; the VM is the
+ * caller's and outlives it.
  *
  *   server.c      connections: one request in, one answer out, at most one answer waiting
  *   control.c     the supervisor's side: start-up, running, ended, stop

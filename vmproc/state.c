@@ -1,4 +1,7 @@
-/* The state of the VM's own devices: interrupt controllers, timer, clock. On the wire each is the structure of <linux/kvm.h>. */
+/*
+ * The state of the VM's own devices: interrupt controllers, timer, clock. On the wire each is the structure of
+ * <linux/kvm.h>.
+ */
 #include "vmproc/kvm.h"
 #include "vmproc/request.h"
 

@@ -14,7 +14,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Set where the kernel tells this thread that a page of its memory has been lost: all that a signal's handler can reach. */
+/*
+ * Set where the kernel tells this thread that a page of its memory has been lost: all that a signal's handler can
+ * reach.
+ */
 static _Thread_local volatile sig_atomic_t page_lost;
 
 static void
@@ -23,7 +26,10 @@ ignore_kick(int number)
     (void)number;
 }
 
-/* The guest ran into a page whose hardware has failed. Any other bus error is a fault of this program's own, and ends it. */
+/*
+ * The guest ran into a page whose hardware has failed. Any other bus error is a fault of this program's own, and ends
+ * it.
+ */
 static void
 note_lost_page(int number, siginfo_t *info, void *context)
 {

@@ -1,8 +1,8 @@
 /*
- * One vCPU: a thread that enters the guest, tells the plugin over a pair of pipes what the guest did, and waits for its resume. The
- * server's thread makes, starts, pauses and ends it; everything under "the thread's own" belongs to the vCPU's thread once
- * vcpu_start() has been called. Nothing is allocated after vcpu_create(): the buffers are of fixed size, and their pages
- * come as they are used.
+ * One vCPU: a thread that enters the guest, tells the plugin over a pair of pipes what the guest did, and waits for its
+ * resume. The server's thread makes, starts, pauses and ends it; everything under "the thread's own" belongs to the
+ * vCPU's thread once vcpu_start() has been called. Nothing is allocated after vcpu_create(): the buffers are of fixed
+ * size, and their pages come as they are used.
  *
  *   vcpu.c          creation, the thread, kicks
  *   vcpu_pipe.c     framing: requests in, responses out
@@ -37,7 +37,8 @@ struct vcpu_msrs {
     struct kvm_msr_entry entries[LIMIT_MSRS];
 };
 
-_Static_assert(offsetof(struct vcpu_msrs, nmsrs) == offsetof(struct kvm_msrs, nmsrs), "the count is where KVM looks for it");
+_Static_assert(offsetof(struct vcpu_msrs, nmsrs) == offsetof(struct kvm_msrs, nmsrs),
+               "the count is where KVM looks for it");
 _Static_assert(offsetof(struct vcpu_msrs, entries) == offsetof(struct kvm_msrs, entries), "and so are the entries");
 
 /* The answer to a request, or an event. `message` points into `body`, and `body` to state of the vCPU's own. */
@@ -78,17 +79,17 @@ struct vcpu {
     uint64_t pause_user;
 
     /* The thread's own. */
-    bool init_unread;      /* INIT has not been asked for yet */
-    bool at_init;          /* the resume that comes is INIT's */
-    uint64_t sync_wanted;  /* KVM_SYNC_X86_… that came to be needed: asked for with every exit, until it is no more */
-    unsigned sync_unused;  /* exits since anything of it was looked at */
-    uint64_t sync_valid;   /* which of run->s.regs are the vCPU's present state */
-    bool sync_can_apply;   /* the next KVM_RUN is sure to take run->s.regs where marked dirty */
-    uint8_t *request;      /* WIRE_VCPU_MESSAGE_MAX bytes, of which so many are there, and so many are done with */
+    bool init_unread;     /* INIT has not been asked for yet */
+    bool at_init;         /* the resume that comes is INIT's */
+    uint64_t sync_wanted; /* KVM_SYNC_X86_… that came to be needed: asked for with every exit, until it is no more */
+    unsigned sync_unused; /* exits since anything of it was looked at */
+    uint64_t sync_valid;  /* which of run->s.regs are the vCPU's present state */
+    bool sync_can_apply;  /* the next KVM_RUN is sure to take run->s.regs where marked dirty */
+    uint8_t *request;     /* WIRE_VCPU_MESSAGE_MAX bytes, of which so many are there, and so many are done with */
     size_t request_size;
     size_t request_done;
-    uint8_t *response;     /* WIRE_VCPU_PIPE_SIZE bytes */
-    struct arena arena;    /* what a request unpacks into; reset by the next one */
+    uint8_t *response;  /* WIRE_VCPU_PIPE_SIZE bytes */
+    struct arena arena; /* what a request unpacks into; reset by the next one */
     struct vcpu_response answer;
     union {
         struct kvm_fpu fpu;
@@ -121,7 +122,10 @@ int vcpu_start(struct vcpu *vcpu);
 /* It is to report a PAUSED event that carries `user`, as soon as it can. The latest `user` wins. */
 void vcpu_pause(struct vcpu *vcpu, uint64_t user);
 
-/* Once vm->ending is set: makes the thread look at it; to be called again until `done`. Without a thread, closes the response pipe. */
+/*
+ * Once vm->ending is set: makes the thread look at it; to be called again until `done`. Without a thread, closes the
+ * response pipe.
+ */
 void vcpu_kick_to_end(struct vcpu *vcpu);
 
 /* Waits for the thread, which is done. */
@@ -141,10 +145,16 @@ int vcpu_pipe_send(struct vcpu *vcpu);
  */
 int vcpu_pipe_next(struct vcpu *vcpu, const uint8_t **data, size_t *size);
 
-/* The length of the request that begins at `data`: 0 where more bytes are needed to tell, -EBADMSG where it cannot be one. */
+/*
+ * The length of the request that begins at `data`: 0 where more bytes are needed to tell, -EBADMSG where it cannot be
+ * one.
+ */
 ssize_t vcpu_pipe_measure(const uint8_t *data, size_t size);
 
-/* Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end. */
+/*
+ * Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end.
+ * /
+ */
 int vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume);
 
 /* vcpu_exit.c. What to do after KVM_RUN came back with `result`. 0: enter the guest again. */
@@ -164,7 +174,8 @@ enum vcpu_verdict vcpu_request_handle(struct vcpu *vcpu, const uint8_t *data, si
 void vcpu_begin_event(struct vcpu *vcpu, VcpuResponse__Wait__ExitCase kind);
 
 /*
- * vcpu_state.c. The state named, in *state: memory of the vCPU's, valid until anything else is asked of it. -EINVAL: no such set.
+ * vcpu_state.c. The state named, in *state: memory of the vCPU's, valid until anything else is asked of it. -EINVAL: no
+ * such set.
  */
 int vcpu_state_get(struct vcpu *vcpu, VcpuRequest__StateSet set, const void **state, size_t *size);
 
@@ -174,10 +185,16 @@ void vcpu_state_before_entry(struct vcpu *vcpu);
 /* -EINVAL: no such set, or another size than its structure's. */
 int vcpu_state_set(struct vcpu *vcpu, VcpuRequest__StateSet set, const void *state, size_t size);
 
-/* What a resume carries: regs, sregs, debugregs in this order, each where its length is not 0. *what is named where it fails. */
+/*
+ * What a resume carries: regs, sregs, debugregs in this order, each where its length is not 0. *what is named where it
+ * fails.
+ */
 int vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const char **what);
 
-/* After KVM_RUN has failed: whether it was for registers given with a resume. They are dropped: KVM_RUN may be tried again. */
+/*
+ * After KVM_RUN has failed: whether it was for registers given with a resume. They are dropped: KVM_RUN may be tried
+ * again.
+ */
 bool vcpu_state_drop_refused(struct vcpu *vcpu);
 
 #endif

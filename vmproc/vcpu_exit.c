@@ -1,6 +1,6 @@
 /*
- * Why KVM_RUN came back. Accesses to what the plugin has reserved, pauses and Hyper-V's calls become events; a few exits need nothing; everything else
- * ends the VM and is named. Nothing here allocates or logs on the way of an access.
+ * Why KVM_RUN came back. Accesses to what the plugin has reserved, pauses and Hyper-V's calls become events; a few
+ * exits need nothing; everything else ends the VM and is named. Nothing here allocates or logs on the way of an access.
  */
 #include "vmproc/vcpu.h"
 
@@ -26,7 +26,8 @@ struct reaction {
 static int
 end_for_kvm(struct vcpu *vcpu, int error, const char *what)
 {
-    vm_end(vcpu->vm, CONTROL_ENDED__KIND__KVM_FAILED, vcpu->id, (uint64_t)-error, "vCPU %u: %s: %s", vcpu->id, what, strerror(-error));
+    vm_end(vcpu->vm, CONTROL_ENDED__KIND__KVM_FAILED, vcpu->id, (uint64_t)-error, "vCPU %u: %s: %s", vcpu->id, what,
+           strerror(-error));
     return -ESHUTDOWN;
 }
 
@@ -171,8 +172,8 @@ send_and_serve(struct vcpu *vcpu, struct vcpu_resume *resume)
 static int
 end_for_unknown(struct vcpu *vcpu, const char *name, uint64_t code)
 {
-    vm_end(vcpu->vm, CONTROL_ENDED__KIND__UNKNOWN_EXIT, vcpu->id, code, "vCPU %u: an exit that is not known: %s, number %llu",
-           vcpu->id, name, (unsigned long long)code);
+    vm_end(vcpu->vm, CONTROL_ENDED__KIND__UNKNOWN_EXIT, vcpu->id, code,
+           "vCPU %u: an exit that is not known: %s, number %llu", vcpu->id, name, (unsigned long long)code);
     return -ESHUTDOWN;
 }
 
@@ -251,9 +252,12 @@ end_for_internal_error(struct vcpu *vcpu)
         [KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON] = "an exit of the processor's that KVM does not know",
     };
     const uint32_t error = vcpu->run->internal.suberror;
-    const char *name = error < sizeof names / sizeof names[0] && names[error] != NULL ? names[error] : "an error that KVM does not name";
+    const char *name = error < sizeof names / sizeof names[0] && names[error] != NULL
+                           ? names[error]
+                           : "an error that KVM does not name";
 
-    vm_end(vcpu->vm, CONTROL_ENDED__KIND__INTERNAL_ERROR, vcpu->id, error, "vCPU %u: KVM internal error %u: %s", vcpu->id, error, name);
+    vm_end(vcpu->vm, CONTROL_ENDED__KIND__INTERNAL_ERROR, vcpu->id, error, "vCPU %u: KVM internal error %u: %s",
+           vcpu->id, error, name);
     return -ESHUTDOWN;
 }
 
@@ -273,11 +277,13 @@ end_for_system_event(struct vcpu *vcpu)
     const uint32_t type = vcpu->run->system_event.type;
 
     if (type == KVM_SYSTEM_EVENT_RESET)
-        vm_end(vcpu->vm, CONTROL_ENDED__KIND__GUEST_RESET, vcpu->id, type, "vCPU %u: the guest asked for a reset", vcpu->id);
+        vm_end(vcpu->vm, CONTROL_ENDED__KIND__GUEST_RESET, vcpu->id, type, "vCPU %u: the guest asked for a reset",
+               vcpu->id);
     else if (type == KVM_SYSTEM_EVENT_SHUTDOWN)
         vm_end(vcpu->vm, CONTROL_ENDED__KIND__GUEST_SHUTDOWN, vcpu->id, type, "vCPU %u: the guest shut down", vcpu->id);
     else if (type == KVM_SYSTEM_EVENT_CRASH)
-        vm_end(vcpu->vm, CONTROL_ENDED__KIND__INTERNAL_ERROR, vcpu->id, type, "vCPU %u: the guest reported its own crash", vcpu->id);
+        vm_end(vcpu->vm, CONTROL_ENDED__KIND__INTERNAL_ERROR, vcpu->id, type,
+               "vCPU %u: the guest reported its own crash", vcpu->id);
     else
         return end_for_unknown(vcpu, "KVM_EXIT_SYSTEM_EVENT", type);
     return -ESHUTDOWN;
@@ -286,8 +292,8 @@ end_for_system_event(struct vcpu *vcpu)
 static int
 end_for_shutdown(struct vcpu *vcpu)
 {
-    vm_end(vcpu->vm, CONTROL_ENDED__KIND__GUEST_SHUTDOWN, vcpu->id, KVM_EXIT_SHUTDOWN, "vCPU %u: the guest shut down (triple fault)",
-           vcpu->id);
+    vm_end(vcpu->vm, CONTROL_ENDED__KIND__GUEST_SHUTDOWN, vcpu->id, KVM_EXIT_SHUTDOWN,
+           "vCPU %u: the guest shut down (triple fault)", vcpu->id);
     return -ESHUTDOWN;
 }
 
@@ -314,7 +320,10 @@ name_exit(uint32_t reason)
     return reason < sizeof names / sizeof names[0] && names[reason] != NULL ? names[reason] : "a reason without a name";
 }
 
-/* The guest kept its processor from interrupts for too long: it was stopped for that, and goes on unless its state is lost. */
+/*
+ * The guest kept its processor from interrupts for too long: it was stopped for that, and goes on unless its state is
+ * lost.
+ */
 static int
 handle_notify(struct vcpu *vcpu)
 {

@@ -1,6 +1,6 @@
 /*
- * A vCPU's pipes. A request is written bare, without its length; but it is one of a oneof's messages, so exactly one field, and a field
- * says how long it is: requests that arrive in one read, or in pieces, are told apart all the same.
+ * A vCPU's pipes. A request is written bare, without its length; but it is one of a oneof's messages, so exactly one
+ * field, and a field says how long it is: requests that arrive in one read, or in pieces, are told apart all the same.
  */
 #include "vmproc/vcpu.h"
 
@@ -115,10 +115,12 @@ vcpu_pipe_send(struct vcpu *vcpu)
 {
     uint8_t length[WIRE_VARINT_MAX], *begin;
     size_t length_size;
-    ssize_t size = message_pack(&vcpu->answer.message.base, vcpu->response + WIRE_VARINT_MAX, WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX);
+    ssize_t size = message_pack(&vcpu->answer.message.base, vcpu->response + WIRE_VARINT_MAX,
+                                WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX);
 
     if (size < 0) {
-        vm_end(vcpu->vm, CONTROL_ENDED__KIND__UNKNOWN, vcpu->id, 0, "vCPU %u: a response is larger than its pipe", vcpu->id);
+        vm_end(vcpu->vm, CONTROL_ENDED__KIND__UNKNOWN, vcpu->id, 0, "vCPU %u: a response is larger than its pipe",
+               vcpu->id);
         return -ESHUTDOWN;
     }
     length_size = wire_put_varint((uint64_t)size, length);

@@ -1,6 +1,7 @@
 /*
- * What a plugin may ask of a vCPU while it holds an event. Each request has one handler, which fills the body of vcpu->answer and gives 0 or a negative
- * errno; on an errno nothing but the errno is sent. Wait, resume and shutdown steer the thread and have no handler in the table.
+ * What a plugin may ask of a vCPU while it holds an event. Each request has one handler, which fills the body of
+ * vcpu->answer and gives 0 or a negative errno; on an errno nothing but the errno is sent. Wait, resume and shutdown
+ * steer the thread and have no handler in the table.
  */
 #include "vmproc/kvm.h"
 #include "vmproc/mutant.h"
@@ -122,10 +123,10 @@ struct entry {
     const char *name;
 };
 
-#define ENTRY(case_name, body_name, function)                                                                                      \
-    {                                                                                                                              \
-        .request = VCPU_REQUEST__MESSAGE_##case_name, .response = VCPU_RESPONSE__MESSAGE_##case_name,                              \
-        .body = &vcpu_response__##body_name##__descriptor, .handler = function, .name = #function,                                 \
+#define ENTRY(case_name, body_name, function)                                                                          \
+    {                                                                                                                  \
+        .request = VCPU_REQUEST__MESSAGE_##case_name, .response = VCPU_RESPONSE__MESSAGE_##case_name,                  \
+        .body = &vcpu_response__##body_name##__descriptor, .handler = function, .name = #function,                     \
     }
 
 static const struct entry table[] = {
@@ -178,7 +179,8 @@ take_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, struct vcpu_re
 
     if (result < 0 && vcpu->at_init) {
         vm_end(vcpu->vm, CONTROL_ENDED__KIND__KVM_FAILED, vcpu->id, (uint64_t)-result,
-               "vCPU %u: the %s that the plugin gave it to start with are refused: %s", vcpu->id, what, strerror(-result));
+               "vCPU %u: the %s that the plugin gave it to start with are refused: %s", vcpu->id, what,
+               strerror(-result));
         return VCPU_SHUT_DOWN;
     }
     if (result < 0)

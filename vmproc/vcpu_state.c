@@ -1,6 +1,6 @@
 /*
- * A vCPU's state. Registers, segment registers and events come with an exit for nothing (KVM_CAP_SYNC_REGS) and are then looked up in the
- * page that KVM shares; the page also takes registers back. The rest are ioctls.
+ * A vCPU's state. Registers, segment registers and events come with an exit for nothing (KVM_CAP_SYNC_REGS) and are
+ * then looked up in the page that KVM shares; the page also takes registers back. The rest are ioctls.
  */
 #include "vmproc/kvm.h"
 #include "vmproc/vcpu.h"
@@ -11,14 +11,14 @@
 /* After so many exits whose registers nobody looked at, KVM need not copy them any more. */
 #define SYNC_UNUSED_MAX 64
 
-#define ADAPT(set, type)                                                                                                           \
-    static int get_##set(int fd, void *state)                                                                                      \
-    {                                                                                                                              \
-        return kvm_get_##set(fd, (struct type *)state);                                                                            \
-    }                                                                                                                              \
-    static int set_##set(int fd, const void *state)                                                                                \
-    {                                                                                                                              \
-        return kvm_set_##set(fd, (const struct type *)state);                                                                      \
+#define ADAPT(set, type)                                                                                               \
+    static int get_##set(int fd, void *state)                                                                          \
+    {                                                                                                                  \
+        return kvm_get_##set(fd, (struct type *)state);                                                                \
+    }                                                                                                                  \
+    static int set_##set(int fd, const void *state)                                                                    \
+    {                                                                                                                  \
+        return kvm_set_##set(fd, (const struct type *)state);                                                          \
     }
 
 ADAPT(regs, kvm_regs)
@@ -45,7 +45,8 @@ static const struct kind kinds[] = {
     [VCPU_REQUEST__STATE_SET__LAPIC] = { sizeof(struct kvm_lapic_state), 0, get_lapic, set_lapic },
     [VCPU_REQUEST__STATE_SET__MP] = { sizeof(struct kvm_mp_state), 0, get_mp_state, set_mp_state },
     [VCPU_REQUEST__STATE_SET__XCREGS] = { sizeof(struct kvm_xcrs), 0, get_xcrs, set_xcrs },
-    [VCPU_REQUEST__STATE_SET__EVENTS] = { sizeof(struct kvm_vcpu_events), KVM_SYNC_X86_EVENTS, get_vcpu_events, set_vcpu_events },
+    [VCPU_REQUEST__STATE_SET__EVENTS] = { sizeof(struct kvm_vcpu_events), KVM_SYNC_X86_EVENTS, get_vcpu_events,
+                                          set_vcpu_events },
 };
 
 static const struct kind *
@@ -112,7 +113,8 @@ vcpu_state_set(struct vcpu *vcpu, VcpuRequest__StateSet set, const void *state, 
     /* One state has traces in another: nothing that was read before holds. */
     vcpu->sync_valid = 0;
     /* A vCPU that is made to wait may come back from KVM_RUN without having taken its registers. */
-    if (set == VCPU_REQUEST__STATE_SET__MP || set == VCPU_REQUEST__STATE_SET__LAPIC || set == VCPU_REQUEST__STATE_SET__EVENTS)
+    if (set == VCPU_REQUEST__STATE_SET__MP || set == VCPU_REQUEST__STATE_SET__LAPIC ||
+        set == VCPU_REQUEST__STATE_SET__EVENTS)
         vcpu->sync_can_apply = false;
     return kind->set(vcpu->fd, state);
 }

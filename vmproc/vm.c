@@ -30,18 +30,25 @@ limit_guest(const struct vm *vm)
         uint32_t bits; /* that KVM_CHECK_EXTENSION must give */
         const char *name;
     } switches[] = {
-        { { .cap = KVM_CAP_X86_BUS_LOCK_EXIT, .args = { KVM_BUS_LOCK_DETECTION_EXIT } }, KVM_BUS_LOCK_DETECTION_EXIT, "bus lock exits" },
+        { { .cap = KVM_CAP_X86_BUS_LOCK_EXIT, .args = { KVM_BUS_LOCK_DETECTION_EXIT } },
+          KVM_BUS_LOCK_DETECTION_EXIT,
+          "bus lock exits" },
         { { .cap = KVM_CAP_X86_NOTIFY_VMEXIT,
-            .args = { (uint64_t)LIMIT_NOTIFY_WINDOW << 32 | KVM_X86_NOTIFY_VMEXIT_ENABLED | KVM_X86_NOTIFY_VMEXIT_USER } },
+            .args = { (uint64_t)LIMIT_NOTIFY_WINDOW << 32 | KVM_X86_NOTIFY_VMEXIT_ENABLED |
+                      KVM_X86_NOTIFY_VMEXIT_USER } },
           KVM_X86_NOTIFY_VMEXIT_ENABLED,
           "notify exits" },
         { { .cap = KVM_CAP_HALT_POLL, .args = { LIMIT_HALT_POLL_NS } }, 1, "a cap on polling while halted" },
-        { { .cap = KVM_CAP_PMU_CAPABILITY, .args = { KVM_PMU_CAP_DISABLE } }, KVM_PMU_CAP_DISABLE, "no performance counters" },
+        { { .cap = KVM_CAP_PMU_CAPABILITY, .args = { KVM_PMU_CAP_DISABLE } },
+          KVM_PMU_CAP_DISABLE,
+          "no performance counters" },
     };
 
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         int has = kvm_check_extension(vm->fd, switches[i].cap.cap);
-        int result = has > 0 && ((uint32_t)has & switches[i].bits) != 0 ? kvm_enable_capability(vm->fd, &switches[i].cap) : -ENOSYS;
+        int result = has > 0 && ((uint32_t)has & switches[i].bits) != 0
+                         ? kvm_enable_capability(vm->fd, &switches[i].cap)
+                         : -ENOSYS;
 
         if (result < 0)
             log_debug("KVM on this machine has not: %s", switches[i].name);
@@ -252,7 +259,8 @@ vm_start(struct vm *vm)
         result = vcpu_start(vm->vcpu[i]);
     /* A vCPU cannot be taken back from KVM: there is no second try. */
     if (result < 0)
-        vm_end(vm, CONTROL_ENDED__KIND__KVM_FAILED, 0, (uint64_t)-result, "the vCPUs cannot be created: %s", strerror(-result));
+        vm_end(vm, CONTROL_ENDED__KIND__KVM_FAILED, 0, (uint64_t)-result, "the vCPUs cannot be created: %s",
+               strerror(-result));
     return result;
 }
 

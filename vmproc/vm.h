@@ -1,8 +1,8 @@
 /*
- * The VM: what KVM knows of it, the objects that plugins made in it, its vCPUs, and how it ends. vm_create() makes it with its
- * interrupt controller and timer; vm_destroy() undoes everything. The server's thread owns it all, but for what is named here as
- * shared with the vCPU threads: the ranges and the hint under `access_lock`, the fields under `lock`, `ending`, and what never
- * changes once the VM exists.
+ * The VM: what KVM knows of it, the objects that plugins made in it, its vCPUs, and how it ends. vm_create() makes it
+ * with its interrupt controller and timer; vm_destroy() undoes everything. The server's thread owns it all, but for
+ * what is named here as shared with the vCPU threads: the ranges and the hint under `access_lock`, the fields under
+ * `lock`, `ending`, and what never changes once the VM exists.
  */
 #ifndef VMSUP_VMPROC_VM_H
 #define VMSUP_VMPROC_VM_H
@@ -33,7 +33,7 @@ struct vm_network {
 struct vm_config {
     int kvm; /* /dev/kvm; the VM's from now on */
     unsigned vcpu_count;
-    uint64_t memory_limit; /* bytes in all slots together */
+    uint64_t memory_limit;     /* bytes in all slots together */
     struct vm_network network; /* its TAP is the VM's from now on */
 };
 
@@ -77,8 +77,8 @@ struct vm {
     unsigned long complaints_dropped;
 
     /*
-     * The thread that makes `shutdown_event` readable: the plugin can fill that eventfd, on which a write then blocks, and nothing
-     * else of this process may block with it.
+     * The thread that makes `shutdown_event` readable: the plugin can fill that eventfd, on which a write then blocks,
+     * and nothing else of this process may block with it.
      */
     pthread_t herald;
     bool herald_started;
@@ -87,8 +87,8 @@ struct vm {
 };
 
 /*
- * Makes the VM and its vCPUs' pipes (not yet the vCPUs). 0 with *vm the caller's, or a negative errno with `text` saying what failed.
- * Takes over the descriptors of `config` in either case.
+ * Makes the VM and its vCPUs' pipes (not yet the vCPUs). 0 with *vm the caller's, or a negative errno with `text`
+ * saying what failed. Takes over the descriptors of `config` in either case.
  */
 int vm_create(const struct vm_config *config, struct vm **vm, char *text, size_t text_size);
 
@@ -99,8 +99,8 @@ void vm_destroy(struct vm *vm);
 int vm_start(struct vm *vm);
 
 /*
- * The VM ends, for the reason given where none was known before; any thread. Tells the server, which does the rest. `vcpu` is the vCPU
- * that this is about.
+ * The VM ends, for the reason given where none was known before; any thread. Tells the server, which does the rest.
+ * `vcpu` is the vCPU that this is about.
  */
 void vm_end(struct vm *vm, ControlEnded__Kind kind, unsigned vcpu, uint64_t code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
@@ -111,14 +111,20 @@ void vm_stop(struct vm *vm);
 /* The reason, or NULL where none is known (yet). The text stays. */
 const struct vm_end *vm_get_end(struct vm *vm);
 
-/* Called by a vCPU's thread after the resume from INIT: returns 0 once every vCPU got there, -ESHUTDOWN once the VM ends. */
+/*
+ * Called by a vCPU's thread after the resume from INIT: returns 0 once every vCPU got there, -ESHUTDOWN once the VM
+ * ends.
+ */
 int vm_wait_for_all(struct vm *vm);
 bool vm_all_initialized(struct vm *vm);
 
 /* Sleeps so long, or until the VM ends: for a vCPU that must be slowed down. */
 void vm_delay(struct vm *vm, unsigned milliseconds);
 
-/* Once `ending` is set: whether the shutdown eventfd has been written; that it need not be any more, to be called until it is done. */
+/*
+ * Once `ending` is set: whether the shutdown eventfd has been written; that it need not be any more, to be called until
+ * it is done.
+ */
 bool vm_herald_is_done(struct vm *vm);
 void vm_herald_release(struct vm *vm);
 

@@ -1,6 +1,7 @@
 /*
- * A KVM made of memory: it defines every function of vmproc/kvm.h, so that a fuzz target which includes this file drives
- * vmproc's code without a VM. It says yes to most things, fills what is asked for with bytes, and now and then says no.
+ * A KVM made of memory: it defines every function of vmproc/kvm.h, so that a fuzz target which includes this file
+ * drives vmproc's code without a VM. It says yes to most things, fills what is asked for with bytes, and now and then
+ * says no.
  */
 #ifndef VMSUP_TESTS_FUZZ_FAKE_KVM_H
 #define VMSUP_TESTS_FUZZ_FAKE_KVM_H
@@ -217,17 +218,17 @@ kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
     return fake_take(msrs->entries, msrs->nmsrs * sizeof msrs->entries[0]);
 }
 
-#define FAKE_FILLS(name, type)                                                                                                     \
-    int name(int fd, struct type *state)                                                                                           \
-    {                                                                                                                              \
-        (void)fd;                                                                                                                  \
-        return fake_fill(state, sizeof *state);                                                                                    \
+#define FAKE_FILLS(name, type)                                                                                         \
+    int name(int fd, struct type *state)                                                                               \
+    {                                                                                                                  \
+        (void)fd;                                                                                                      \
+        return fake_fill(state, sizeof *state);                                                                        \
     }
-#define FAKE_TAKES(name, type)                                                                                                     \
-    int name(int fd, const struct type *state)                                                                                     \
-    {                                                                                                                              \
-        (void)fd;                                                                                                                  \
-        return fake_take(state, sizeof *state);                                                                                    \
+#define FAKE_TAKES(name, type)                                                                                         \
+    int name(int fd, const struct type *state)                                                                         \
+    {                                                                                                                  \
+        (void)fd;                                                                                                      \
+        return fake_take(state, sizeof *state);                                                                        \
     }
 
 FAKE_TAKES(kvm_set_memory, kvm_userspace_memory_region)

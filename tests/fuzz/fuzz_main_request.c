@@ -1,7 +1,7 @@
 /*
- * Main requests as a hostile plugin sends them. An input is a row of datagrams: for each a byte that says whether a memfd comes with it, two
- * bytes of length, and so many bytes. Each is unpacked and served as the server does it, its answer is packed, and at the end nothing may
- * be left of the objects.
+ * Main requests as a hostile plugin sends them. An input is a row of datagrams: for each a byte that says whether a
+ * memfd comes with it, two bytes of length, and so many bytes. Each is unpacked and served as the server does it, its
+ * answer is packed, and at the end nothing may be left of the objects.
  */
 #include "tests/fuzz/fake_kvm.h"
 
@@ -30,7 +30,9 @@ struct fixture {
 static void
 make_vm(struct fixture *fixture)
 {
-    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = 2, .memory_limit = 1 << 20, .network = { .tap = eventfd(0, 0) } };
+    struct vm_config config = {
+        .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = 2, .memory_limit = 1 << 20, .network = { .tap = eventfd(0, 0) }
+    };
     char text[LIMIT_ENDED_TEXT];
 
     if (vm_create(&config, &fixture->vm, text, sizeof text) < 0)

@@ -1,6 +1,6 @@
 /*
- * What a hostile plugin writes into a vCPU's request pipe: one stream of bytes, cut into requests, each unpacked and served. The first byte says
- * what the vCPU was doing. Every answer must fit its pipe.
+ * What a hostile plugin writes into a vCPU's request pipe: one stream of bytes, cut into requests, each unpacked and
+ * served. The first byte says what the vCPU was doing. Every answer must fit its pipe.
  */
 #include "tests/fuzz/fake_kvm.h"
 

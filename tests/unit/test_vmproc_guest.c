@@ -23,9 +23,12 @@ test_port_read_and_write(void **state)
 static void
 test_unclaimed_reads_are_zero_and_writes_are_dropped(void **state)
 {
-    /* mov al, 0xff; out 0x70, al; in al, 0x70; out 0x61, al; mov ax, 0xa000; mov es, ax; mov [es:0], al; mov al, 0xff; mov al, [es:0]; out 0x61, al */
-    static const uint8_t code[] = { 0xb0, 0xff, 0xe6, 0x70, 0xe4, 0x70, 0xe6, 0x61, 0xb8, 0x00, 0xa0, 0x8e, 0xc0, 0x26, 0xa2,
-                                    0x00, 0x00, 0xb0, 0xff, 0x26, 0xa0, 0x00, 0x00, 0xe6, 0x61, 0xf4 };
+    /*
+     * mov al, 0xff; out 0x70, al; in al, 0x70; out 0x61, al; mov ax, 0xa000; mov es, ax; mov [es:0], al; mov al, 0xff;
+     * mov al, [es:0]; out 0x61, al
+     */
+    static const uint8_t code[] = { 0xb0, 0xff, 0xe6, 0x70, 0xe4, 0x70, 0xe6, 0x61, 0xb8, 0x00, 0xa0, 0x8e, 0xc0,
+                                    0x26, 0xa2, 0x00, 0x00, 0xb0, 0xff, 0x26, 0xa0, 0x00, 0x00, 0xe6, 0x61, 0xf4 };
     struct driver driver;
 
     (void)state;
@@ -56,9 +59,13 @@ test_an_access_belongs_to_the_range_where_it_starts(void **state)
 static void
 test_string_access_is_one_event(void **state)
 {
-    /* cld; mov di, 0x4000; mov cx, 16; mov dx, 0x80; rep insb; mov si, 0x4000; mov cx, 16; rep outsb; mov cx, 4; mov di, 0x5000; rep insd; out 0x81, al */
-    static const uint8_t code[] = { 0xfc, 0xbf, 0x00, 0x40, 0xb9, 0x10, 0x00, 0xba, 0x80, 0x00, 0xf3, 0x6c, 0xbe, 0x00, 0x40, 0xb9, 0x10,
-                                    0x00, 0xf3, 0x6e, 0xb9, 0x04, 0x00, 0xbf, 0x00, 0x50, 0x66, 0xf3, 0x6d, 0xe6, 0x81, 0xf4 };
+    /*
+     * cld; mov di, 0x4000; mov cx, 16; mov dx, 0x80; rep insb; mov si, 0x4000; mov cx, 16; rep outsb; mov cx, 4; mov
+     * di, 0x5000; rep insd; out 0x81, al
+     */
+    static const uint8_t code[] = { 0xfc, 0xbf, 0x00, 0x40, 0xb9, 0x10, 0x00, 0xba, 0x80, 0x00, 0xf3,
+                                    0x6c, 0xbe, 0x00, 0x40, 0xb9, 0x10, 0x00, 0xf3, 0x6e, 0xb9, 0x04,
+                                    0x00, 0xbf, 0x00, 0x50, 0x66, 0xf3, 0x6d, 0xe6, 0x81, 0xf4 };
     static const char text[] = "sixteen letters and more";
     uint8_t expected[16];
     struct driver driver;
@@ -96,7 +103,10 @@ test_string_access_is_one_event(void **state)
 static void
 test_mmio_read_and_write(void **state)
 {
-    /* mov ax, 0xa000; mov es, ax; mov al, [es:0x10]; inc al; mov [es:0x11], al; mov eax, [es:0x10]; mov [es:0x10], eax; hlt */
+    /*
+     * mov ax, 0xa000; mov es, ax; mov al, [es:0x10]; inc al; mov [es:0x11], al; mov eax, [es:0x10]; mov [es:0x10], eax;
+     * hlt
+     */
     static const uint8_t code[] = { 0xb8, 0x00, 0xa0, 0x8e, 0xc0, 0x26, 0xa0, 0x10, 0x00, 0xfe, 0xc0, 0x26, 0xa2,
                                     0x11, 0x00, 0x66, 0x26, 0xa1, 0x10, 0x00, 0x66, 0x26, 0xa3, 0x10, 0x00, 0xf4 };
     const uint32_t value = 0x12345678;
@@ -123,7 +133,8 @@ static void
 test_async_writes_go_on_in_order(void **state)
 {
     /* mov al, 0; mov cx, 20; l: out 0x90, al; inc al; loop l; in al, 0x90; out 0x61, al; hlt */
-    static const uint8_t code[] = { 0xb0, 0x00, 0xb9, 0x14, 0x00, 0xe6, 0x90, 0xfe, 0xc0, 0xe2, 0xfa, 0xe4, 0x90, 0xe6, 0x61, 0xf4 };
+    static const uint8_t code[] = { 0xb0, 0x00, 0xb9, 0x14, 0x00, 0xe6, 0x90, 0xfe,
+                                    0xc0, 0xe2, 0xfa, 0xe4, 0x90, 0xe6, 0x61, 0xf4 };
     struct driver driver;
 
     (void)state;
@@ -144,7 +155,8 @@ test_async_writes_go_on_in_order(void **state)
 }
 
 static int
-set_hint(struct driver *driver, AddressSpace space, uint64_t address, bool on_write, MainRequest__SetCallHint__RegHint *detail)
+set_hint(struct driver *driver, AddressSpace space, uint64_t address, bool on_write,
+         MainRequest__SetCallHint__RegHint *detail)
 {
     MainRequest__SetCallHint hint = MAIN_REQUEST__SET_CALL_HINT__INIT;
 
@@ -207,15 +219,16 @@ test_hints_send_registers(void **state)
 }
 
 static void
-resume_with(struct driver *driver, const void *data, size_t size, const struct kvm_regs *regs, const struct kvm_sregs *sregs,
-            const struct kvm_debugregs *debugregs)
+resume_with(struct driver *driver, const void *data, size_t size, const struct kvm_regs *regs,
+            const struct kvm_sregs *sregs, const struct kvm_debugregs *debugregs)
 {
     VcpuRequest__Resume resume = VCPU_REQUEST__RESUME__INIT;
 
     resume.data = (ProtobufCBinaryData){ size, (uint8_t *)(uintptr_t)data };
     resume.regs = (ProtobufCBinaryData){ regs != NULL ? sizeof *regs : 0, (uint8_t *)(uintptr_t)regs };
     resume.sregs = (ProtobufCBinaryData){ sregs != NULL ? sizeof *sregs : 0, (uint8_t *)(uintptr_t)sregs };
-    resume.debugregs = (ProtobufCBinaryData){ debugregs != NULL ? sizeof *debugregs : 0, (uint8_t *)(uintptr_t)debugregs };
+    resume.debugregs =
+        (ProtobufCBinaryData){ debugregs != NULL ? sizeof *debugregs : 0, (uint8_t *)(uintptr_t)debugregs };
     driver_vcpu_send(driver, 0, VCPU_REQUEST__MESSAGE_RESUME, &resume);
 }
 
@@ -245,7 +258,8 @@ test_a_resume_carries_registers(void **state)
         expect_out(&driver, 0x63, 2, round > 0 ? 0x700 + round : 0);
     }
     expect_access(&driver, IOPORT, 0x61, true, 2);
-    assert_int_equal(driver_vcpu_get(&driver, 0, VCPU_REQUEST__STATE_SET__DEBUGREGS, &debugregs_now, sizeof debugregs_now), 0);
+    assert_int_equal(
+        driver_vcpu_get(&driver, 0, VCPU_REQUEST__STATE_SET__DEBUGREGS, &debugregs_now, sizeof debugregs_now), 0);
     assert_int_equal(debugregs_now.db[0], 0x1000);
     /* Refused ones are logged, and the vCPU goes on with what it has. */
     sregs.cr4 = UINT64_MAX;
@@ -339,8 +353,8 @@ test_cpuid_is_what_the_plugin_set(void **state)
 }
 
 /* cli; PIC: base 0x20, only IRQ 5 open; sti; l: hlt; jmp l; at 0x2000: out 0x61, al (with 0x20); EOI; iret */
-static const uint8_t irq_code[] = { 0xfa, 0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x20, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0, 0x01, 0xe6,
-                                    0x21, 0xb0, 0xdf, 0xe6, 0x21, 0xe6, 0x61, 0xfb, 0xf4, 0xeb, 0xfd };
+static const uint8_t irq_code[] = { 0xfa, 0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x20, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0,
+                                    0x01, 0xe6, 0x21, 0xb0, 0xdf, 0xe6, 0x21, 0xe6, 0x61, 0xfb, 0xf4, 0xeb, 0xfd };
 static const uint8_t irq_handler[] = { 0xb0, 0x20, 0xe6, 0x61, 0xe6, 0x20, 0xcf };
 
 static void
@@ -429,7 +443,8 @@ test_irq_event_interrupts_and_is_resampled(void **state)
 }
 
 static int
-create_io_event(struct driver *driver, uint32_t id, AddressSpace space, uint64_t address, uint32_t length, const uint64_t *match, int *fd)
+create_io_event(struct driver *driver, uint32_t id, AddressSpace space, uint64_t address, uint32_t length,
+                const uint64_t *match, int *fd)
 {
     MainRequest__Create create = MAIN_REQUEST__CREATE__INIT;
     MainRequest__Create__IoEvent event = MAIN_REQUEST__CREATE__IO_EVENT__INIT;
@@ -465,9 +480,13 @@ take_count(int fd)
 static void
 test_io_events_count_matching_writes(void **state)
 {
-    /* mov ax, 0x0105; out 0x90, al; out 0x90, ax; inc al; out 0x90, al; out 0x92, al; mov bx,0xa000; mov es,bx; mov [es:0],al; out 0x61, al; out 0x90, al; out 0x61, al */
-    static const uint8_t code[] = { 0xb8, 0x05, 0x01, 0xe6, 0x90, 0xe7, 0x90, 0xfe, 0xc0, 0xe6, 0x90, 0xe6, 0x92, 0xbb, 0x00, 0xa0,
-                                    0x8e, 0xc3, 0x26, 0xa2, 0x00, 0x00, 0xe6, 0x61, 0xe6, 0x90, 0xe6, 0x61, 0xf4 };
+    /*
+     * mov ax, 0x0105; out 0x90, al; out 0x90, ax; inc al; out 0x90, al; out 0x92, al; mov bx,0xa000; mov es,bx; mov
+     * [es:0],al; out 0x61, al; out 0x90, al; out 0x61, al
+     */
+    static const uint8_t code[] = { 0xb8, 0x05, 0x01, 0xe6, 0x90, 0xe7, 0x90, 0xfe, 0xc0, 0xe6,
+                                    0x90, 0xe6, 0x92, 0xbb, 0x00, 0xa0, 0x8e, 0xc3, 0x26, 0xa2,
+                                    0x00, 0x00, 0xe6, 0x61, 0xe6, 0x90, 0xe6, 0x61, 0xf4 };
     static const uint64_t five = 5, word = 0x105, wide = 0xff05;
     int byte_fd, word_fd, value_fd, any_fd, mmio_fd;
     struct driver driver;
@@ -544,9 +563,13 @@ get_dirty_log(struct driver *driver, uint32_t id, uint8_t *bitmap, size_t size)
 static void
 test_memory_read_only_and_dirty_log(void **state)
 {
-    /* mov ax,0x2000; mov es,ax; mov al,[es:0]; mov [es:0],al; mov ax,0x3000; mov es,ax; mov [es:0x1000],al; mov [es:0x8000],al; out 0x61,al; hlt */
-    static const uint8_t code[] = { 0xb8, 0x00, 0x20, 0x8e, 0xc0, 0x26, 0xa0, 0x00, 0x00, 0x26, 0xa2, 0x00, 0x00, 0xb8, 0x00, 0x30,
-                                    0x8e, 0xc0, 0x26, 0xa2, 0x00, 0x10, 0x26, 0xa2, 0x00, 0x80, 0xe6, 0x61, 0xf4 };
+    /*
+     * mov ax,0x2000; mov es,ax; mov al,[es:0]; mov [es:0],al; mov ax,0x3000; mov es,ax; mov [es:0x1000],al; mov
+     * [es:0x8000],al; out 0x61,al; hlt
+     */
+    static const uint8_t code[] = { 0xb8, 0x00, 0x20, 0x8e, 0xc0, 0x26, 0xa0, 0x00, 0x00, 0x26,
+                                    0xa2, 0x00, 0x00, 0xb8, 0x00, 0x30, 0x8e, 0xc0, 0x26, 0xa2,
+                                    0x00, 0x10, 0x26, 0xa2, 0x00, 0x80, 0xe6, 0x61, 0xf4 };
     int rom = driver_make_memfd(PAGE, F_SEAL_SHRINK | F_SEAL_GROW), ram = driver_make_memfd(9 * PAGE, F_SEAL_SHRINK);
     const VcpuResponse__Wait__Io *io;
     uint8_t bitmap[2] = { 0 };
@@ -558,9 +581,13 @@ test_memory_read_only_and_dirty_log(void **state)
     assert_int_equal(driver_reserve(&driver, IOPORT, 0x61, 1, false), 0);
     assert_int_equal(driver_reserve(&driver, MMIO, 0x20000, PAGE, false), 0);
     assert_int_equal(
-        driver_create_memory(&driver, 1, rom, &(MainRequest__Create__Memory){ .start = 0x20000, .length = PAGE, .read_only = true }), 0);
+        driver_create_memory(&driver, 1, rom,
+                             &(MainRequest__Create__Memory){ .start = 0x20000, .length = PAGE, .read_only = true }),
+        0);
     assert_int_equal(
-        driver_create_memory(&driver, 2, ram, &(MainRequest__Create__Memory){ .start = 0x30000, .length = 9 * PAGE, .dirty_log = true }), 0);
+        driver_create_memory(&driver, 2, ram,
+                             &(MainRequest__Create__Memory){ .start = 0x30000, .length = 9 * PAGE, .dirty_log = true }),
+        0);
     driver_begin_guest(&driver, code, sizeof code);
     io = expect_access(&driver, MMIO, 0x20000, true, 1);
     assert_int_equal(io->data.data[0], 'R');

@@ -248,7 +248,8 @@ test_cpuid_entries_cross_the_wire(void **state)
     assert_int_equal(table.nent, LIMIT_CPUID_ENTRIES);
     table.nent = 3;
     table.entries[0] = (struct kvm_cpuid_entry2){ .function = 1, .eax = 1, .ebx = 2, .ecx = 0xffffffff, .edx = 4 };
-    table.entries[1] = (struct kvm_cpuid_entry2){ .function = 7, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .ebx = 5 };
+    table.entries[1] =
+        (struct kvm_cpuid_entry2){ .function = 7, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .ebx = 5 };
     table.entries[2] = (struct kvm_cpuid_entry2){ .function = 0x80000001, .index = 9, .flags = 6, .ecx = 0xffffffff };
     assert_int_equal(cpuid_table_to_wire(&table, &arena, &entries), 3);
     assert_false(entries[0]->has_index);
@@ -273,9 +274,10 @@ static void
 test_a_vcpu_request_says_where_it_ends(void **state)
 {
     static const uint8_t wait[] = { 0x0a, 0x00 }, resume[] = { 0x12, 0x03, 0x0a, 0x01, 0x2a, 0x0a, 0x00 };
-    static const uint8_t varint[] = { 0x08, 0x80, 0x01 }, fixed64[] = { 0x09, 1, 2, 3 }, fixed32[] = { 0x0d }, group[] = { 0x0b };
-    static const uint8_t long_length[] = { 0x12, 0xff, 0xff, 0xff, 0x7f }, endless[] = { 0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
-                                                                                        0x80, 0x80, 0x80, 0x80 };
+    static const uint8_t varint[] = { 0x08, 0x80, 0x01 }, fixed64[] = { 0x09, 1, 2, 3 }, fixed32[] = { 0x0d },
+                         group[] = { 0x0b };
+    static const uint8_t long_length[] = { 0x12, 0xff, 0xff, 0xff, 0x7f },
+                         endless[] = { 0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80 };
     static const uint8_t longest[] = { 0x12, 0xfc, 0xff, 0x0f }, too_long[] = { 0x12, 0xfd, 0xff, 0x0f };
 
     (void)state;

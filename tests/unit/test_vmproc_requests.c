@@ -1,4 +1,7 @@
-/* Main requests of a real vmproc: what each answers, every errno of the interface, hostile bytes, floods, limits; and its start-up. */
+/*
+ * Main requests of a real vmproc: what each answers, every errno of the interface, hostile bytes, floods, limits; and
+ * its start-up.
+ */
 #include "tests/unit/vmproc_driver.h"
 
 #include "vmproc/limits.h"
@@ -11,14 +14,17 @@
 static int
 create_memory(struct driver *driver, uint32_t id, int memfd, uint64_t offset, uint64_t start, uint64_t length)
 {
-    return driver_create_memory(driver, id, memfd, &(MainRequest__Create__Memory){ .offset = offset, .start = start, .length = length });
+    return driver_create_memory(driver, id, memfd,
+                                &(MainRequest__Create__Memory){ .offset = offset, .start = start, .length = length });
 }
 
 static void
 test_memory_errors(void **state)
 {
-    int memfd = driver_make_memfd(4 * PAGE, SEALS), unsealed = driver_make_memfd(PAGE, 0), grow = driver_make_memfd(PAGE, F_SEAL_GROW);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC), event = eventfd(0, EFD_CLOEXEC), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int memfd = driver_make_memfd(4 * PAGE, SEALS), unsealed = driver_make_memfd(PAGE, 0),
+        grow = driver_make_memfd(PAGE, F_SEAL_GROW);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), event = eventfd(0, EFD_CLOEXEC),
+        file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     int path = open("/dev/shm", O_PATH | O_CLOEXEC);
     const uint64_t high = UINT64_MAX - PAGE + 1;
     struct driver driver;
@@ -145,7 +151,8 @@ test_extensions_cpuid_msr_list(void **state)
     driver_start(&driver, 1);
     for (check.extension = 0; check.extension < 250; check.extension++) {
         assert_int_equal(driver_call(&driver, REQUEST(CHECK_EXTENSION, &check), &response), 0);
-        assert_int_equal(response->check_extension->has_extension, ioctl(vm, KVM_CHECK_EXTENSION, check.extension) == 1);
+        assert_int_equal(response->check_extension->has_extension,
+                         ioctl(vm, KVM_CHECK_EXTENSION, check.extension) == 1);
     }
     check.extension = UINT32_MAX;
     assert_int_equal(driver_call(&driver, REQUEST(CHECK_EXTENSION, &check), &response), 0);
@@ -298,7 +305,8 @@ static void
 test_net_config(void **state)
 {
     int tap = open("/dev/null", O_RDWR | O_CLOEXEC);
-    static const uint8_t mac[] = { 0xde, 0x21, 0xe8, 0x47, 0x6b, 0x6a }, host[] = { 10, 118, 0, 1 }, netmask[] = { 255, 255, 255, 252 };
+    static const uint8_t mac[] = { 0xde, 0x21, 0xe8, 0x47, 0x6b, 0x6a }, host[] = { 10, 118, 0, 1 },
+                         netmask[] = { 255, 255, 255, 252 };
     const MainResponse *response;
     struct message_fds fds;
     struct driver driver;
@@ -310,7 +318,8 @@ test_net_config(void **state)
     driver_stop(&driver);
     driver_start_with(&driver, &(struct driver_options){ .cpus = 1, .memory_limit = PAGE, .tap = tap });
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(driver_call_fds(&driver, EMPTY_REQUEST(GET_NET_CONFIG, get_net_config), NULL, 0, &response, &fds), 0);
+        assert_int_equal(
+            driver_call_fds(&driver, EMPTY_REQUEST(GET_NET_CONFIG, get_net_config), NULL, 0, &response, &fds), 0);
         assert_int_equal(fds.count, 1);
         assert_int_equal(response->get_net_config->host_mac_address.len, sizeof mac);
         assert_memory_equal(response->get_net_config->host_mac_address.data, mac, sizeof mac);
@@ -481,7 +490,8 @@ test_too_many_descriptors_drop_the_connection(void **state)
     assert_null(driver_receive_on(&driver, socket, &fds));
     fd_close(&socket);
     /* One that does not belong there is closed, and the request answered. */
-    assert_int_equal(driver_call_fds(&driver, EMPTY_REQUEST(GET_NET_CONFIG, get_net_config), sent, 1, NULL, &fds), ENODATA);
+    assert_int_equal(driver_call_fds(&driver, EMPTY_REQUEST(GET_NET_CONFIG, get_net_config), sent, 1, NULL, &fds),
+                     ENODATA);
     driver_stop(&driver);
 }
 
@@ -493,14 +503,14 @@ test_unknown_requests_are_enotty(void **state)
         size_t size;
         int error;
     } odd[] = {
-        { { 0xa2, 0x01, 0x00 }, 3, ENOTTY },                    /* field 20 */
-        { { 0xb2, 0x06, 0x00 }, 3, ENOTTY },                    /* field 102 */
-        { { 0x0a, 0x02, 0x08, 0x03 }, 4, ENOTTY },              /* create with no object */
-        { { 0x0a, 0x04, 0x08, 0x03, 0x2a, 0x00 }, 6, ENOTTY },  /* create with an unknown one */
-        { { 0x12, 0x02, 0x08, 0x63 }, 4, ENOENT },              /* destroy 99 */
-        { { 0x12, 0x00 }, 2, ENOENT },                          /* destroy 0 */
-        { { 0x2a, 0x02, 0x48, 0x01 }, 4, EINVAL },              /* check extension with an unknown field */
-        { { 0x52, 0x04, 0x08, 0x07, 0x18, 0x01 }, 6, EINVAL },  /* reserve range in space 7 */
+        { { 0xa2, 0x01, 0x00 }, 3, ENOTTY },                   /* field 20 */
+        { { 0xb2, 0x06, 0x00 }, 3, ENOTTY },                   /* field 102 */
+        { { 0x0a, 0x02, 0x08, 0x03 }, 4, ENOTTY },             /* create with no object */
+        { { 0x0a, 0x04, 0x08, 0x03, 0x2a, 0x00 }, 6, ENOTTY }, /* create with an unknown one */
+        { { 0x12, 0x02, 0x08, 0x63 }, 4, ENOENT },             /* destroy 99 */
+        { { 0x12, 0x00 }, 2, ENOENT },                         /* destroy 0 */
+        { { 0x2a, 0x02, 0x48, 0x01 }, 4, EINVAL },             /* check extension with an unknown field */
+        { { 0x52, 0x04, 0x08, 0x07, 0x18, 0x01 }, 6, EINVAL }, /* reserve range in space 7 */
     };
     struct driver driver;
 
@@ -649,11 +659,14 @@ test_a_large_dirty_log_fits(void **state)
     (void)state;
     driver_start_with(&driver, &(struct driver_options){ .cpus = 1, .memory_limit = 2 * too_large, .tap = -1 });
     request.id = 1;
-    assert_int_equal(driver_create_memory(&driver, 1, memfd, &(MainRequest__Create__Memory){ .length = size, .dirty_log = true }), 0);
+    assert_int_equal(
+        driver_create_memory(&driver, 1, memfd, &(MainRequest__Create__Memory){ .length = size, .dirty_log = true }),
+        0);
     assert_int_equal(driver_call(&driver, REQUEST(DIRTY_LOG, &request), &response), 0);
     assert_int_equal(response->dirty_log->bitmap.len, size / PAGE / 8);
-    assert_int_equal(driver_create_memory(&driver, 2, memfd,
-                                          &(MainRequest__Create__Memory){ .start = 1ULL << 33, .length = too_large, .dirty_log = true }),
+    assert_int_equal(driver_create_memory(
+                         &driver, 2, memfd,
+                         &(MainRequest__Create__Memory){ .start = 1ULL << 33, .length = too_large, .dirty_log = true }),
                      0);
     request.id = 2;
     assert_int_equal(driver_call(&driver, REQUEST(DIRTY_LOG, &request), &response), E2BIG);

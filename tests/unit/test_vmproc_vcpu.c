@@ -1,4 +1,7 @@
-/* A vCPU's pipes: what may be asked when, pauses, the start of several vCPUs, hostile bytes, and every way in which a VM ends. */
+/*
+ * A vCPU's pipes: what may be asked when, pauses, the start of several vCPUs, hostile bytes, and every way in which a
+ * VM ends.
+ */
 #include "tests/unit/vmproc_driver.h"
 
 /* again: in al, 0x60; jmp again */
@@ -154,8 +157,12 @@ test_msrs_as_far_as_they_go(void **state)
 static void
 test_msr_indices_packed_or_not(void **state)
 {
-    static const uint8_t packed[] = { 0x2a, 0x0c, 0x0a, 0x0a, 0x81, 0x81, 0x80, 0x80, 0x0c, 0x82, 0x81, 0x80, 0x80, 0x0c };
-    static const uint8_t loose[] = { 0x2a, 0x0c, 0x08, 0x81, 0x81, 0x80, 0x80, 0x0c, 0x08, 0x82, 0x81, 0x80, 0x80, 0x0c };
+    static const uint8_t packed[] = {
+        0x2a, 0x0c, 0x0a, 0x0a, 0x81, 0x81, 0x80, 0x80, 0x0c, 0x82, 0x81, 0x80, 0x80, 0x0c
+    };
+    static const uint8_t loose[] = {
+        0x2a, 0x0c, 0x08, 0x81, 0x81, 0x80, 0x80, 0x0c, 0x08, 0x82, 0x81, 0x80, 0x80, 0x0c
+    };
     const VcpuResponse *response;
     struct driver driver;
 
@@ -201,7 +208,8 @@ test_capabilities_other_than_synic_are_refused(void **state)
 static void
 test_unknown_requests_are_answered(void **state)
 {
-    static const uint8_t unknown_message[] = { 0x5a, 0x00 }, unknown_number[] = { 0x58, 0x07 }, unknown_within[] = { 0x1a, 0x02, 0x48, 0x01 };
+    static const uint8_t unknown_message[] = { 0x5a, 0x00 }, unknown_number[] = { 0x58, 0x07 },
+                         unknown_within[] = { 0x1a, 0x02, 0x48, 0x01 };
     struct driver driver;
 
     (void)state;
@@ -258,12 +266,12 @@ test_bytes_that_are_no_request_end_the_vm(void **state)
         uint8_t bytes[8];
         size_t size;
     } bad[] = {
-        { { 0x0b }, 1 },                                     /* a group */
-        { { 0x00, 0x00 }, 2 },                               /* field number 0 */
-        { { 0x12, 0xff, 0xff, 0xff, 0x7f }, 5 },             /* longer than a request can be */
-        { { 0x12, 0x02, 0x0a, 0x7f }, 4 },                   /* data longer than its message */
+        { { 0x0b }, 1 },                                           /* a group */
+        { { 0x00, 0x00 }, 2 },                                     /* field number 0 */
+        { { 0x12, 0xff, 0xff, 0xff, 0x7f }, 5 },                   /* longer than a request can be */
+        { { 0x12, 0x02, 0x0a, 0x7f }, 4 },                         /* data longer than its message */
         { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, 8 }, /* no number */
-        { { 0x12, 0x02, 0x48, 0x01 }, 4 },                   /* a resume with an unknown field */
+        { { 0x12, 0x02, 0x48, 0x01 }, 4 },                         /* a resume with an unknown field */
     };
 
     (void)state;
@@ -520,7 +528,8 @@ get_shutdown_event(struct driver *driver)
 {
     struct message_fds fds;
 
-    assert_int_equal(driver_call_fds(driver, EMPTY_REQUEST(GET_SHUTDOWN_EVENTFD, get_shutdown_eventfd), NULL, 0, NULL, &fds), 0);
+    assert_int_equal(
+        driver_call_fds(driver, EMPTY_REQUEST(GET_SHUTDOWN_EVENTFD, get_shutdown_eventfd), NULL, 0, NULL, &fds), 0);
     assert_int_equal(fds.count, 1);
     /* Programs read it blocking. */
     assert_int_equal(fcntl(fds.fd[0], F_GETFL) & O_NONBLOCK, 0);
@@ -576,7 +585,10 @@ test_a_death_of_the_guest_ends_all_waits(void **state)
 static void
 test_stop_reaches_vcpus_wherever_they_are(void **state)
 {
-    /* At 0x1000: out 0x90, al for ever (async: the pipe fills); 0x2000: reads; 0x3000: jumps on the spot; 0x4000: hlt */
+    /*
+     * At 0x1000: out 0x90, al for ever (async: the pipe fills); 0x2000: reads; 0x3000: jumps on the spot; 0x4000: hlt
+     * /
+     */
     static const uint8_t flood[] = { 0xe6, 0x90, 0xeb, 0xfc }, spin[] = { 0xeb, 0xfe }, halt[] = { 0xfa, 0xf4 };
     struct driver driver;
     int event;

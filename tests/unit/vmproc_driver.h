@@ -1,6 +1,7 @@
 /*
- * Drives a real vmproc over its wire, byte by byte: it plays the supervisor on the control socket and a plugin on the plugin socket and the vCPUs'
- * pipes. Nothing of vmproc's own code is used. Every wait has an end (DRIVER_TIMEOUT_MS), after which the test fails.
+ * Drives a real vmproc over its wire, byte by byte: it plays the supervisor on the control socket and a plugin on the
+ * plugin socket and the vCPUs' pipes. Nothing of vmproc's own code is used. Every wait has an end (DRIVER_TIMEOUT_MS),
+ * after which the test fails.
  */
 #ifndef VMSUP_TESTS_UNIT_VMPROC_DRIVER_H
 #define VMSUP_TESTS_UNIT_VMPROC_DRIVER_H
@@ -331,8 +332,8 @@ driver_receive_on(struct driver *driver, int socket, struct message_fds *fds)
 
 /* Gives the errno; *response is the answer, whose sub-message matches the request where the errno is 0. */
 static UNUSED int
-driver_call_fds(struct driver *driver, const MainRequest *request, const int *sent, size_t sent_count, const MainResponse **response,
-                struct message_fds *received)
+driver_call_fds(struct driver *driver, const MainRequest *request, const int *sent, size_t sent_count,
+                const MainResponse **response, struct message_fds *received)
 {
     const MainResponse *answer;
 
@@ -341,7 +342,7 @@ driver_call_fds(struct driver *driver, const MainRequest *request, const int *se
     assert_non_null(answer);
     if (answer->error == 0) {
         int expected = request->message_case == MAIN_REQUEST__MESSAGE_DIRTY_LOG ? (int)MAIN_RESPONSE__MESSAGE_DIRTY_LOG
-                                                                                 : (int)request->message_case + 1;
+                                                                                : (int)request->message_case + 1;
 
         assert_int_equal(answer->message_case, expected);
     } else {
@@ -365,13 +366,13 @@ driver_call(struct driver *driver, const MainRequest *request, const MainRespons
 }
 
 /* A request whose message has the body given. */
-#define REQUEST(case_name, body_pointer)                                                                                           \
-    (&(MainRequest){ .base = { .descriptor = &main_request__descriptor },                                                          \
-                     .message_case = MAIN_REQUEST__MESSAGE_##case_name,                                                            \
+#define REQUEST(case_name, body_pointer)                                                                               \
+    (&(MainRequest){ .base = { .descriptor = &main_request__descriptor },                                              \
+                     .message_case = MAIN_REQUEST__MESSAGE_##case_name,                                                \
                      .create = (void *)(body_pointer) })
 
 /* A request without fields. */
-#define EMPTY_REQUEST(case_name, type_name)                                                                                        \
+#define EMPTY_REQUEST(case_name, type_name)                                                                            \
     REQUEST(case_name, (&(ProtobufCMessage){ .descriptor = &main_request__##type_name##__descriptor }))
 
 static UNUSED void
@@ -521,7 +522,8 @@ driver_vcpu_receive(struct driver *driver, unsigned id)
 
 /* Asks, and gives the errno. */
 static UNUSED int
-driver_vcpu_call(struct driver *driver, unsigned id, VcpuRequest__MessageCase kind, void *body, const VcpuResponse **response)
+driver_vcpu_call(struct driver *driver, unsigned id, VcpuRequest__MessageCase kind, void *body,
+                 const VcpuResponse **response)
 {
     const VcpuResponse *answer;
 
