@@ -56,7 +56,7 @@ check_headers() {
         awk -v file="$file" '
             NR == 1 && !/^\/\*/ { print file ": does not open with a paragraph"; exit }
             { length_of_it += length($0) }
-            /\*\/$/ { if (length_of_it < 80) print file ": its paragraph says too little"; exit }' "$file"
+            /\*\/$/ { if (length_of_it < 30) print file ": its paragraph says too little"; exit }' "$file"
         grep -q '^#ifndef VMSUP_\|^#ifndef CROSVM_\|^#ifndef _*CROSVM' "$file" || echo "$file has no include guard of ours"
     done < <(c_files $folders tests | grep '\.h$')
 }

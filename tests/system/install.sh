@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# What make install gives: that all of it is there, that it runs from where it is, and that an author can build a plugin with it.
+# shellcheck source=tests/system/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+# In a host where it is installed there is nothing to install; elsewhere a prefix of its own is used.
+if [ "${INSTALLED:-0}" = 1 ]; then
+    prefix=/usr/local
+else
+    prefix=$WORK/prefix
+    sanitize=
+    [ "${SANITIZED:-0}" != 1 ] || sanitize=1
+    check 'make install' env -u MAKEFLAGS -u MFLAGS make -s -C "$TREE" BUILD="$BUILD" SANITIZE="$sanitize" PREFIX="$prefix" install
+fi
+VMSUP=$prefix/sbin/vmsup
+
+for file in sbin/vmsup libexec/vmsup/vmproc libexec/vmsup/examples/hello libexec/vmsup/examples/adder libexec/vmsup/examples/ping \
+    share/vmsup/policy/supervisor.policy share/vmsup/policy/vmproc.policy share/vmsup/policy/plugin.policy \
+    include/vmsup-plugin.h include/crosvm.h lib/libvmsup-plugin.so.0 lib/libvmsup-plugin.so lib/libvmsup-plugin.a \
+    lib/libcrosvm_plugin.so lib/pkgconfig/vmsup-plugin.pc share/man/man8/vmsup.8 share/man/man5/vmsup-policy.5 \
+    share/man/man3/vmsup-plugin.3 share/man/man7/vmsup-plugin.7; do
+    check "$file is there" test -s "$prefix/$file"
+done
+check 'nobody but its owner may write any of it' test -z "$(find "$prefix" -path "$prefix/share/man" -prune -o -newer "$TREE/Makefile" \
+    -not -type l -perm /022 -print)"
+expect 'version' 0 '^vmsup [0-9.]+ \(build [0-9a-f]+\)$' "$VMSUP" version
+expect 'the installed hello runs under the installed vmsup' 0 'plugin exited 0' start -f --plugin "$prefix/libexec/vmsup/examples/hello" demo
+expect 'the installed adder runs' 0 'plugin exited 0' start -f --plugin "$prefix/libexec/vmsup/examples/adder" demo
+for policy in "$prefix"/share/vmsup/policy/*.policy; do
+    check "policy check $(basename "$policy")" "$VMSUP" policy check "$policy"
+done
+
+if type cc pkg-config >/dev/null 2>&1 && [ "${SANITIZED:-0}" != 1 ]; then
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    mkdir "$WORK/author"
+    # shellcheck disable=SC2046
+    check 'an author builds a plugin with pkg-config' cc -o "$WORK/author/plugin" "$TREE/tests/system/actor.c" \
+        $(pkg-config --cflags --libs vmsup-plugin) "-Wl,-rpath,$prefix/lib"
+    expect 'which runs' 100 'plugin exited 4' start -f --plugin "$WORK/author/plugin" demo -- exit 4
+    # shellcheck disable=SC2046
+    check 'an author builds a static plugin' cc -static -o "$WORK/author/static" "$TREE/tests/system/actor.c" \
+        -I"$prefix/include" "$prefix/lib/libvmsup-plugin.a" $(pkg-config --libs --static libprotobuf-c libbsd) -lpthread
+    expect 'which runs, with no library in its root' 100 'plugin exited 6' start -f --plugin "$WORK/author/static" demo -- exit 6
+elif [ "${SANITIZED:-0}" = 1 ]; then
+    skip 'an author builds a plugin' 'the library needs the sanitizers of this build'
+else
+    skip 'an author builds a plugin' 'no compiler on this host'
+fi
+done_testing
