@@ -1,0 +1,239 @@
+#include "supervisor/admin.h"
+
+#include "common/fd.h"
+#include "proto/message.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define ARENA_SIZE (16 * 1024)
+
+struct connection {
+    struct admin *admin;
+    int fd; /* -1: not in use */
+    uid_t uid;
+    struct loop_source *source, *timer;
+};
+
+struct admin {
+    struct loop *loop;
+    int fd;
+    struct loop_source *source;
+    admin_answer *answer;
+    void *context;
+    struct arena arena;
+    struct connection connection[ADMIN_CONNECTIONS_MAX];
+};
+
+static int
+make_address(const char *base, const char *name, struct sockaddr_un *address)
+{
+    *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    if (snprintf(address->sun_path, sizeof address->sun_path, "%s/%s/" ADMIN_SOCKET_NAME, base, name) >=
+        (int)sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    return 0;
+}
+
+int
+admin_listen(const struct runtime *runtime, struct admin **out, struct failure *failure)
+{
+    struct admin *admin = calloc(1, sizeof *admin);
+    struct sockaddr_un address;
+    int result = make_address(runtime->path, runtime->name, &address);
+    mode_t before;
+
+    if (admin == NULL || result < 0 || arena_create(&admin->arena, ARENA_SIZE) < 0) {
+        free(admin);
+        return failure_set(failure, EX_CANTCREAT, result < 0 ? result : -ENOMEM, "cannot make the control socket in %s: %s",
+                           runtime->path, strerror(result < 0 ? -result : ENOMEM));
+    }
+    for (size_t i = 0; i < ADMIN_CONNECTIONS_MAX; i++)
+        admin->connection[i] = (struct connection){ .admin = admin, .fd = -1 };
+    admin->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    before = umask(0177);
+    if (admin->fd < 0 || bind(admin->fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(admin->fd, ADMIN_CONNECTIONS_MAX) < 0)
+        result = -errno;
+    umask(before);
+    if (result < 0) {
+        admin_destroy(admin);
+        return failure_set(failure, EX_CANTCREAT, result, "cannot make the control socket %s: %s", address.sun_path,
+                           strerror(-result));
+    }
+    *out = admin;
+    return 0;
+}
+
+static void
+drop(struct connection *connection)
+{
+    loop_remove(&connection->source);
+    loop_remove(&connection->timer);
+    fd_close(&connection->fd);
+}
+
+static void
+on_patience(void *context)
+{
+    drop(context);
+}
+
+static void
+answer_request(struct connection *connection, const AdminRequest *request)
+{
+    struct admin *admin = connection->admin;
+    AdminReply reply = ADMIN_REPLY__INIT;
+    uint8_t buffer[ADMIN_MESSAGE_MAX];
+    ssize_t size;
+
+    admin->answer(admin->context, request, connection->uid, &reply);
+    size = message_pack(&reply.base, buffer, sizeof buffer);
+    if (size > 0)
+        message_send(connection->fd, buffer, (size_t)size, NULL, 0, MSG_DONTWAIT);
+}
+
+static void
+on_request(void *context, uint32_t events)
+{
+    struct connection *connection = context;
+    struct admin *admin = connection->admin;
+    uint8_t buffer[ADMIN_MESSAGE_MAX];
+    struct message_fds fds;
+    ssize_t size = message_receive(connection->fd, buffer, sizeof buffer, &fds, 0, MSG_DONTWAIT);
+    const AdminRequest *request;
+
+    (void)events;
+    if (size > 0) {
+        arena_reset(&admin->arena);
+        request = message_unpack(&admin->arena, &admin_request__descriptor, buffer, (size_t)size);
+        if (request != NULL)
+            answer_request(connection, request);
+    }
+    drop(connection);
+}
+
+static struct connection *
+find_free(struct admin *admin)
+{
+    for (size_t i = 0; i < ADMIN_CONNECTIONS_MAX; i++)
+        if (admin->connection[i].fd < 0)
+            return &admin->connection[i];
+    return NULL;
+}
+
+static void
+on_connection(void *context, uint32_t events)
+{
+    struct admin *admin = context;
+    struct connection *connection = find_free(admin);
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    int fd = accept4(admin->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)events;
+    if (fd < 0)
+        return;
+    if (connection == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+        fd_close(&fd);
+        return;
+    }
+    connection->fd = fd;
+    connection->uid = peer.uid;
+    connection->source = loop_add(admin->loop, fd, EPOLLIN, on_request, connection);
+    connection->timer = loop_add_timer(admin->loop, on_patience, connection);
+    if (connection->source == NULL || connection->timer == NULL || loop_set_timer(connection->timer, ADMIN_PATIENCE) < 0)
+        drop(connection);
+}
+
+int
+admin_serve(struct admin *admin, struct loop *loop, admin_answer *answer, void *context)
+{
+    admin->loop = loop;
+    admin->answer = answer;
+    admin->context = context;
+    admin->source = loop_add(loop, admin->fd, EPOLLIN, on_connection, admin);
+    return admin->source == NULL ? -errno : 0;
+}
+
+void
+admin_destroy(struct admin *admin)
+{
+    if (admin == NULL)
+        return;
+    for (size_t i = 0; i < ADMIN_CONNECTIONS_MAX; i++)
+        drop(&admin->connection[i]);
+    loop_remove(&admin->source);
+    fd_close(&admin->fd);
+    arena_destroy(&admin->arena);
+    free(admin);
+}
+
+int
+admin_connect(const char *base, const char *name)
+{
+    struct timeval patience = { .tv_sec = ADMIN_PATIENCE / 1000 };
+    struct sockaddr_un address;
+    int result = make_address(base, name, &address), fd;
+
+    if (result < 0)
+        return result;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    /* A supervisor that is stopped does not answer. */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        result = -errno;
+        fd_close(&fd);
+        return result;
+    }
+    return fd;
+}
+
+int
+admin_ask(int socket, bool stop, bool now, int *error)
+{
+    AdminRequest request = ADMIN_REQUEST__INIT;
+    AdminStop wanted = ADMIN_STOP__INIT;
+    AdminStatus status = ADMIN_STATUS__INIT;
+    uint8_t buffer[ADMIN_MESSAGE_MAX];
+    struct message_fds fds;
+    struct arena arena;
+    AdminReply *reply;
+    ssize_t size;
+    int result;
+
+    wanted.now = now;
+    request.message_case = stop ? ADMIN_REQUEST__MESSAGE_STOP : ADMIN_REQUEST__MESSAGE_STATUS;
+    if (stop)
+        request.stop = &wanted;
+    else
+        request.status = &status;
+    size = message_pack(&request.base, buffer, sizeof buffer);
+    result = size < 0 ? (int)size : message_send(socket, buffer, (size_t)size, NULL, 0, 0);
+    if (result < 0)
+        return result;
+    size = message_receive(socket, buffer, sizeof buffer, &fds, 0, 0);
+    if (size <= 0)
+        return size == 0 ? -EPIPE : (int)size;
+    result = arena_create(&arena, ARENA_SIZE);
+    if (result < 0)
+        return result;
+    reply = message_unpack(&arena, &admin_reply__descriptor, buffer, (size_t)size);
+    if (reply == NULL)
+        result = -EBADMSG;
+    else
+        *error = (int)reply->error;
+    arena_destroy(&arena);
+    return result;
+}

@@ -1,0 +1,320 @@
+#include "supervisor/children.h"
+
+#include "common/fd.h"
+#include "proto/wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define PLUGIN_SOCKET_NUMBER 3
+#define CONTROL_NUMBER 3
+#define ENVIRONMENT_MAX 8
+
+/* The children's own ends, closed here once they run. */
+struct inner_ends {
+    int control, plugin_socket, vmproc_log, plugin_log, plugin_input, plugin_output, null;
+};
+
+/* A limit never is on the size of files: memfds, which guest memory is, would be cut by it. */
+static const struct jail_limit vmproc_limits[] = {
+    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_VMPROC_NOFILE }, { RLIMIT_NPROC, CHILDREN_VMPROC_NPROC }, { RLIMIT_MSGQUEUE, 0 },
+};
+static const struct jail_limit plugin_limits[] = {
+    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_PLUGIN_NOFILE }, { RLIMIT_NPROC, CHILDREN_PLUGIN_NPROC }, { RLIMIT_MSGQUEUE, 0 },
+};
+
+static int
+make_pair(int *ours, int *theirs)
+{
+    int sockets[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+        return -errno;
+    *ours = sockets[0];
+    *theirs = sockets[1];
+    return 0;
+}
+
+static int
+make_pipe(int *reader, int *writer)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    *reader = ends[0];
+    *writer = ends[1];
+    return 0;
+}
+
+/* A datagram must fit whole: the buffer's usual size would refuse the largest ones. */
+static int
+raise_buffer(int socket)
+{
+    const int size = CHILDREN_SOCKET_BUFFER;
+
+    if (setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) == 0)
+        return 0;
+    return setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
+}
+
+static int
+make_ends(struct children *children, struct inner_ends *inner)
+{
+    int result = make_pair(&children->control, &inner->control);
+
+    if (result == 0)
+        result = make_pair(&children->plugin_socket, &inner->plugin_socket);
+    if (result == 0)
+        result = raise_buffer(children->plugin_socket);
+    if (result == 0)
+        result = raise_buffer(inner->plugin_socket);
+    if (result == 0)
+        result = make_pipe(&children->vmproc_log, &inner->vmproc_log);
+    if (result == 0)
+        result = make_pipe(&children->plugin_log, &inner->plugin_log);
+    if (result == 0)
+        result = make_pipe(&inner->plugin_input, &children->plugin_input);
+    if (result == 0)
+        result = make_pipe(&children->plugin_output, &inner->plugin_output);
+    if (result == 0 && (inner->null = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0)
+        result = -errno;
+    return result;
+}
+
+static void
+close_inner(struct inner_ends *inner)
+{
+    fd_close(&inner->control);
+    fd_close(&inner->plugin_socket);
+    fd_close(&inner->vmproc_log);
+    fd_close(&inner->plugin_log);
+    fd_close(&inner->plugin_input);
+    fd_close(&inner->plugin_output);
+    fd_close(&inner->null);
+}
+
+static int
+start(const struct jail *jail, struct jail_process *process, struct failure *failure)
+{
+    struct jail_error error;
+    int result = jail_start(jail, process, &error);
+
+    return result < 0 ? failure_set(failure, EX_OSERR, result, "%s", error.text) : 0;
+}
+
+#ifdef VMSUP_SANITIZED
+/* The sanitizers' libraries must be seen, and their /proc. */
+static int
+show_libraries(const char *path, int executable, struct elf_files *files, struct jail_mount *mounts, size_t *count, struct failure *failure)
+{
+    char why[ELF_ERROR_MAX];
+    int result = elf_find_files(executable, path, files, why);
+
+    if (result < 0)
+        return failure_set(failure, EX_CONFIG, result, "%s", why);
+    for (size_t i = 0; i < files->count; i++)
+        mounts[(*count)++] = (struct jail_mount){ .source = files->file[i].source, .target = files->file[i].path };
+    return 0;
+}
+#endif
+
+static int
+start_vmproc(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
+{
+    const struct jail_fd fds[] = {
+        { inner->null, STDIN_FILENO },
+        { inner->vmproc_log, STDOUT_FILENO },
+        { inner->vmproc_log, STDERR_FILENO },
+        { inner->control, CONTROL_NUMBER },
+    };
+    char *argv[] = { (char[]){ "vmproc" }, NULL };
+    char *environment[] = { (char[]){ "ASAN_OPTIONS=detect_leaks=0" }, NULL };
+    int executable = open(plan->layout->vmproc, O_RDONLY | O_CLOEXEC), result = 0;
+    struct jail jail = {
+        .name = "vmproc",
+        .root = plan->root,
+        .uid = plan->vmproc_uid,
+        .gid = plan->vmproc_uid,
+        .limits = vmproc_limits,
+        .limit_count = sizeof vmproc_limits / sizeof vmproc_limits[0],
+        .oom_score_adjust = CHILDREN_OOM_SCORE,
+        .cgroup = plan->cgroup,
+        .pid_namespace = -1,
+        .fds = fds,
+        .fd_count = sizeof fds / sizeof fds[0],
+        .executable = executable,
+        .argv = argv,
+        .environment = environment + 1,
+        .program = plan->vmproc_program,
+        .key = plan->key,
+    };
+
+    if (executable < 0)
+        return failure_set(failure, EX_CONFIG, -errno, "%s cannot be opened: %s", plan->layout->vmproc, strerror(errno));
+#ifdef VMSUP_SANITIZED
+    struct jail_mount mounts[ELF_FILES_MAX];
+    struct elf_files files;
+
+    result = show_libraries(plan->layout->vmproc, executable, &files, mounts, &jail.mount_count, failure);
+    jail.mounts = mounts;
+    jail.proc = true;
+    jail.environment = environment;
+#endif
+    if (result == 0)
+        result = start(&jail, &children->vmproc, failure);
+#ifdef VMSUP_SANITIZED
+    elf_files_free(&files);
+#endif
+    fd_close(&executable);
+    return result;
+}
+
+/* Nothing of the supervisor's environment but what a terminal program may want to know. */
+static int
+make_environment(char *environment[ENVIRONMENT_MAX])
+{
+    static const char *const passed[] = { "PATH", "LANG", "TERM" };
+    size_t count = 0;
+    int result = 0;
+
+    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
+        const char *value = getenv(passed[i]);
+
+        if (value != NULL && asprintf(&environment[count++], "%s=%s", passed[i], value) < 0)
+            result = -ENOMEM;
+    }
+    if (asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE, PLUGIN_SOCKET_NUMBER) < 0 ||
+        asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE_ORIGINAL, PLUGIN_SOCKET_NUMBER) < 0)
+        result = -ENOMEM;
+#ifdef VMSUP_SANITIZED
+    if (asprintf(&environment[count++], "ASAN_OPTIONS=detect_leaks=0") < 0)
+        result = -ENOMEM;
+#endif
+    environment[count] = NULL;
+    return result;
+}
+
+static char **
+make_arguments(const struct children_plan *plan)
+{
+    const struct options *options = plan->options;
+    char **argv = calloc(options->argument_count + 2, sizeof *argv);
+
+    if (argv == NULL)
+        return NULL;
+    argv[0] = plan->plugin->path;
+    /* execveat(2) does not write through them. */
+    for (size_t i = 0; i < options->argument_count; i++)
+        argv[i + 1] = (char *)(uintptr_t)options->arguments[i];
+    return argv;
+}
+
+static int
+start_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
+{
+    const struct jail_fd fds[] = {
+        { inner->plugin_input, STDIN_FILENO },
+        { inner->plugin_output, STDOUT_FILENO },
+        { inner->plugin_log, STDERR_FILENO },
+        { inner->plugin_socket, PLUGIN_SOCKET_NUMBER },
+    };
+    const struct options *options = plan->options;
+    char *environment[ENVIRONMENT_MAX] = { NULL };
+    char **argv = make_arguments(plan);
+    const struct jail jail = {
+        .name = "plugin",
+        .unconfined = options->disable_sandbox,
+        .user_namespace = true,
+        .root = options->plugin_root != NULL ? options->plugin_root : plan->root,
+        .root_bytes = CHILDREN_PLUGIN_ROOT_BYTES,
+        .mounts = plan->mounts->mount,
+        .mount_count = plan->mounts->count,
+        .devices = true,
+        .proc = true,
+        .uid = plan->plugin_uid,
+        .gid = plan->plugin_uid,
+        .gid_map = options->gid_maps,
+        .gid_map_count = options->gid_map_count,
+        .limits = plugin_limits,
+        .limit_count = sizeof plugin_limits / sizeof plugin_limits[0],
+        .oom_score_adjust = CHILDREN_OOM_SCORE,
+        .cgroup = plan->cgroup,
+        /* vmproc's death then is the plugin's, whatever the plugin does to prevent it. */
+        .pid_namespace = children->vmproc.pidfd,
+        .fds = fds,
+        .fd_count = sizeof fds / sizeof fds[0],
+        .executable = plan->plugin->fd,
+        .argv = argv,
+        .environment = environment,
+        .program = plan->plugin_program,
+        .key = plan->key,
+    };
+    int result = argv == NULL ? -ENOMEM : make_environment(environment);
+
+    if (result < 0)
+        failure_set(failure, EX_OSERR, result, "out of memory");
+    else
+        result = start(&jail, &children->plugin, failure);
+    for (size_t i = 0; i < ENVIRONMENT_MAX; i++)
+        free(environment[i]);
+    free(argv);
+    return result;
+}
+
+int
+children_start(const struct children_plan *plan, struct children *children, struct failure *failure)
+{
+    struct inner_ends inner = { -1, -1, -1, -1, -1, -1, -1 };
+    int result;
+
+    *children = (struct children){
+        .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
+        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1,
+    };
+    result = make_ends(children, &inner);
+    if (result < 0)
+        failure_set(failure, EX_OSERR, result, "cannot make the pipes and sockets of a VM: %s", strerror(-result));
+    if (result == 0)
+        result = start_vmproc(plan, children, &inner, failure);
+    if (result == 0)
+        result = start_plugin(plan, children, &inner, failure);
+    close_inner(&inner);
+    if (result < 0)
+        children_abandon(children);
+    return result;
+}
+
+static void
+abandon_process(struct jail_process *process)
+{
+    if (process->pid > 0) {
+        kill(process->pid, SIGKILL);
+        waitpid(process->pid, NULL, 0);
+    }
+    process->pid = -1;
+    fd_close(&process->pidfd);
+    fd_close(&process->listener);
+}
+
+/* The plugin first: vmproc's end waits for it. */
+void
+children_abandon(struct children *children)
+{
+    abandon_process(&children->plugin);
+    abandon_process(&children->vmproc);
+    fd_close(&children->control);
+    fd_close(&children->plugin_socket);
+    fd_close(&children->vmproc_log);
+    fd_close(&children->plugin_log);
+    fd_close(&children->plugin_input);
+    fd_close(&children->plugin_output);
+}

@@ -1,0 +1,55 @@
+/*
+ * The two processes of a VM, each described as a jail, and the pipes and sockets between the three. children_start() makes all of
+ * it or nothing. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it once (as `setup.plugin_socket`,
+ * given away with vmproc's set-up) and it never reads from it.
+ */
+#ifndef VMSUP_SUPERVISOR_CHILDREN_H
+#define VMSUP_SUPERVISOR_CHILDREN_H
+
+#include "jail/jail.h"
+#include "supervisor/layout.h"
+#include "supervisor/options.h"
+#include "supervisor/plugin_file.h"
+
+/* The plugin's tmpfs. */
+#define CHILDREN_PLUGIN_ROOT_BYTES (UINT64_C(64) << 20)
+/* Before anything of the host's when memory is short. */
+#define CHILDREN_OOM_SCORE 600
+/* Descriptors: two pipes a vCPU with two ends each, objects of every kind, connections. */
+#define CHILDREN_VMPROC_NOFILE 4096
+#define CHILDREN_PLUGIN_NOFILE 4096
+/* Threads: one a vCPU and a few. The plugin's are its own affair, within reason. */
+#define CHILDREN_VMPROC_NPROC 160
+#define CHILDREN_PLUGIN_NPROC 512
+/* Room in a socket's buffer for the largest response, and the kernel's own accounting of it. */
+#define CHILDREN_SOCKET_BUFFER (2 * 1024 * 1024)
+
+struct children_plan {
+    const struct options *options;
+    const struct layout *layout;
+    const char *root; /* an existing directory, over which roots are mounted */
+    const struct plugin_file *plugin;
+    const struct plugin_mounts *mounts;
+    const struct policy_program *vmproc_program, *plugin_program; /* NULL: no filter */
+    uint64_t key;
+    uid_t vmproc_uid, plugin_uid; /* the gids are the same numbers */
+    int cgroup;                   /* directory, or -1 */
+};
+
+struct children {
+    struct jail_process vmproc, plugin;
+    int control;        /* to vmproc */
+    int plugin_socket;  /* vmproc's end of its socket to the plugin: to be given to it */
+    int vmproc_log;     /* what vmproc writes to descriptors 1 and 2 */
+    int plugin_log;     /* what the plugin writes to its descriptor 2 */
+    int plugin_input;   /* its descriptor 0 */
+    int plugin_output;  /* its descriptor 1 */
+};
+
+/* 0, or a negative errno with `failure` filled and nothing left. */
+int children_start(const struct children_plan *plan, struct children *children, struct failure *failure);
+
+/* Kills and reaps those that are left, and closes what is left. */
+void children_abandon(struct children *children);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * The three policies of a VM, read and compiled before anything is made: the plugin's from the admin's folder or the one that ships,
+ * the other two always those that ship.
+ */
+#ifndef VMSUP_SUPERVISOR_POLICIES_H
+#define VMSUP_SUPERVISOR_POLICIES_H
+
+#include "policy/policy.h"
+#include "supervisor/failure.h"
+
+#include <stdint.h>
+
+enum { POLICIES_SUPERVISOR, POLICIES_VMPROC, POLICIES_PLUGIN, POLICIES_COUNT };
+
+struct policies {
+    uint64_t key; /* of this start's filters; see struct policy_compile_options */
+    struct policy_program program[POLICIES_COUNT];
+};
+
+/* `shipped` is a folder; `own` another, or NULL. 0 or a negative errno with `failure` filled (EX_NOINPUT, EX_DATAERR). */
+int policies_load(struct policies *policies, const char *shipped, const char *own, struct failure *failure);
+
+/* NULL where this build leaves that filter out. */
+const struct policy_program *policies_program(const struct policies *policies, int which);
+void policies_free(struct policies *policies);
+
+#endif

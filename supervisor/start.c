@@ -1,0 +1,313 @@
+#include "supervisor/start.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "supervisor/admin.h"
+#include "supervisor/cgroup.h"
+#include "supervisor/children.h"
+#include "supervisor/confine.h"
+#include "supervisor/detach.h"
+#include "supervisor/exit_codes.h"
+#include "supervisor/host.h"
+#include "supervisor/layout.h"
+#include "supervisor/memory.h"
+#include "supervisor/net_filter.h"
+#include "supervisor/options.h"
+#include "supervisor/plugin_file.h"
+#include "supervisor/policies.h"
+#include "supervisor/report.h"
+#include "supervisor/runtime.h"
+#include "supervisor/tap.h"
+#include "supervisor/uids.h"
+#include "supervisor/watch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* Supervisor, vmproc, plugin, and the heading. */
+#define REPORT_LINES 4
+
+/* All that one VM takes. Each part knows by itself whether it was taken. */
+struct start {
+    struct options options;
+    struct layout layout;
+    struct policies policies;
+    struct plugin_file plugin;
+    struct plugin_mounts mounts;
+    uint64_t memory_limit;
+    struct vmproc_setup setup; /* what vmproc is to be given */
+    int report;                /* to who waits for a start without -f; -1: nobody */
+    struct runtime runtime;
+    struct cgroup cgroup;
+    struct uids uids;
+    struct tap tap;
+    struct net_filter filter;
+    struct admin *admin;
+    struct children children;
+    char lines[REPORT_LINES][REPORT_LINE_MAX];
+    struct failure failure;
+};
+
+/* Reads and checks the whole configuration; nothing is made yet. */
+static int
+read_configuration(struct start *start, int argc, char **argv)
+{
+    struct failure *failure = &start->failure;
+    int result = options_parse(argc, argv, &start->options, failure);
+
+    if (result < 0)
+        return result;
+    log_set_level(start->options.log_level);
+    result = options_check(&start->options, failure);
+    if (result == 0)
+        result = layout_find(&start->layout, failure);
+    if (result == 0)
+        result = plugin_file_open(start->options.plugin, &start->plugin, failure);
+    if (result == 0)
+        result = plugin_file_mounts(&start->plugin, &start->options, &start->mounts, failure);
+    if (result == 0)
+        result = policies_load(&start->policies, start->layout.policies, start->options.policy_dir, failure);
+    if (result == 0 && geteuid() != 0)
+        result = failure_set(failure, EX_NOPERM, -EPERM, "starting a VM needs root: run this as root");
+    if (result == 0)
+        result = memory_decide(start->options.memory_max, &start->memory_limit, failure);
+    if (result == 0) {
+        result = start->setup.kvm = host_open_kvm(failure);
+        if (result > 0)
+            result = 0;
+    }
+    return result;
+}
+
+static int
+make_network(struct start *start)
+{
+    const struct options *options = &start->options;
+    const struct tap_settings settings = { .host_ip = options->host_ip, .netmask = options->netmask };
+    struct tap_settings wanted = settings;
+    int result;
+
+    if (!options->has_network)
+        return 0;
+    memcpy(wanted.mac, options->mac, sizeof wanted.mac);
+    result = tap_create(&wanted, &start->tap, &start->failure);
+    if (result == 0 && options->has_guest)
+        result = net_filter_install(start->tap.name, options->guest_mac, options->guest_ip, &start->filter, &start->failure);
+    if (result == 0)
+        result = tap_up(&start->tap, &start->failure);
+    if (result == 0)
+        start->setup.tap = fd_take(&start->tap.fd);
+    return result;
+}
+
+static int
+make_resources(struct start *start)
+{
+    const struct cgroup_limits limits = { .memory_max = start->options.memory_max };
+    const struct options *options = &start->options;
+    struct failure *failure = &start->failure;
+    int result = runtime_open(options->runtime_dir, options->name, &start->runtime, failure);
+
+    if (result == 0)
+        result = cgroup_create(options->name, &limits, &start->cgroup, failure);
+    if (result == 0)
+        result = uids_take(start->runtime.base, options->uid_first, options->uid_count, &start->uids, failure);
+    if (result == 0)
+        result = make_network(start);
+    if (result == 0)
+        result = admin_listen(&start->runtime, &start->admin, failure);
+    return result;
+}
+
+static int
+start_children(struct start *start)
+{
+    char root[sizeof start->runtime.path + NAME_LENGTH_MAX + 2];
+    const struct children_plan plan = {
+        .options = &start->options,
+        .layout = &start->layout,
+        .root = root,
+        .plugin = &start->plugin,
+        .mounts = &start->mounts,
+        .vmproc_program = policies_program(&start->policies, POLICIES_VMPROC),
+        .plugin_program = policies_program(&start->policies, POLICIES_PLUGIN),
+        .key = start->policies.key,
+        .vmproc_uid = start->uids.vmproc,
+        .plugin_uid = start->uids.plugin,
+        .cgroup = start->cgroup.directory,
+    };
+    int result;
+
+    snprintf(root, sizeof root, "%s/%s", start->runtime.path, start->runtime.name);
+    if (start->options.disable_sandbox)
+        log_warn("--disable-sandbox: THE PLUGIN IS NOT JAILED, it runs as root with all of the host in reach; for debugging only");
+    result = children_start(&plan, &start->children, &start->failure);
+    if (result == 0)
+        start->setup.plugin_socket = fd_take(&start->children.plugin_socket);
+    return result;
+}
+
+/* The supervisor's own line is written before it gives up its privileges, and says what it will be then. */
+static void
+write_report(struct start *start)
+{
+    report_heading(start->lines[0]);
+    report_process("vmproc", start->children.vmproc.pid, start->lines[2]);
+    report_process("plugin", start->children.plugin.pid, start->lines[3]);
+}
+
+static int
+confine(struct start *start)
+{
+    const char *paths[2] = { start->runtime.path };
+    size_t count = 1;
+    char parent[PATH_MAX], *slash;
+    int result;
+
+    if (start->cgroup.directory >= 0) {
+        /* Its own, and vmsup above it, are removed from the mount's root. */
+        strlcpy(parent, start->cgroup.path, sizeof parent);
+        for (int i = 0; i < 2; i++)
+            if ((slash = strrchr(parent, '/')) != NULL)
+                *slash = '\0';
+        paths[count++] = parent;
+    }
+    /* Opened while it can be; what is shown of the supervisor is what it becomes. */
+    result = confine_self(paths, count, policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
+    return result;
+}
+
+static void
+on_running(void *context)
+{
+    struct start *start = context;
+
+    if (!start->options.foreground) {
+        detach_report(&start->report, 0, NULL);
+        log_info("%s: running", start->options.name);
+        return;
+    }
+    for (size_t i = 0; i < REPORT_LINES; i++)
+        if (start->lines[i][0] != '\0')
+            log_info("%s", start->lines[i]);
+}
+
+static int
+run(struct start *start, struct ending *ending)
+{
+    struct watch_plan plan = {
+        .options = &start->options,
+        .children = &start->children,
+        .setup = &start->setup,
+        .memory_limit = start->memory_limit,
+        .cgroup = &start->cgroup,
+        .admin = start->admin,
+        .running = on_running,
+        .context = start,
+    };
+    int result = watch_run(&plan, ending);
+
+    start->admin = NULL;
+    if (result < 0)
+        failure_set(&start->failure, EX_OSERR, result, "the supervisor cannot watch the VM: %s", strerror(-result));
+    return result;
+}
+
+/* Everything back, in the reverse order. */
+static void
+release(struct start *start)
+{
+    children_abandon(&start->children);
+    admin_destroy(start->admin);
+    fd_close(&start->setup.kvm);
+    fd_close(&start->setup.plugin_socket);
+    fd_close(&start->setup.tap);
+    net_filter_remove(&start->filter);
+    tap_destroy(&start->tap);
+    uids_release(&start->uids);
+    if (cgroup_remove(&start->cgroup) < 0)
+        log_warn("the cgroup %s could not be removed", start->cgroup.path);
+    runtime_remove(&start->runtime);
+    plugin_mounts_free(&start->mounts);
+    plugin_file_close(&start->plugin);
+    policies_free(&start->policies);
+    options_free(&start->options);
+}
+
+static void
+init(struct start *start)
+{
+    memset(start, 0, sizeof *start);
+    start->report = -1;
+    start->plugin.fd = -1;
+    start->setup = (struct vmproc_setup){ -1, -1, -1 };
+    start->runtime.base = start->runtime.last = start->runtime.folder = -1;
+    start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1 };
+    start->uids.lock = -1;
+    start->tap.fd = start->tap.kept = -1;
+    start->children = (struct children){
+        .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
+        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1,
+    };
+}
+
+/* The VM's whole life, in the process that supervises it. */
+static int
+supervise(struct start *start)
+{
+    struct ending ending;
+    int result = make_resources(start);
+
+    if (result == 0)
+        result = start_children(start);
+    if (result == 0)
+        write_report(start);
+    if (result == 0)
+        result = confine(start);
+    if (result == 0) {
+        report_process("supervisor", getpid(), start->lines[1]);
+        result = run(start, &ending);
+    }
+    if (result < 0) {
+        ending.exit_code = start->failure.exit_code;
+        strlcpy(ending.text, start->failure.text, sizeof ending.text);
+    }
+    if (start->report >= 0)
+        detach_report(&start->report, ending.exit_code, ending.text);
+    else if (ending.exit_code == EXIT_PLUGIN_GOOD)
+        log_info("%s: %s", start->options.name, ending.text);
+    else
+        log_error("%s: %s", start->options.name, ending.text);
+    if (start->runtime.folder >= 0 && runtime_write_reason(&start->runtime, ending.exit_code, ending.text) < 0)
+        log_warn("the reason could not be kept in %s", start->runtime.path);
+    return ending.exit_code;
+}
+
+int
+start_main(int argc, char **argv)
+{
+    static struct start start;
+    int exit_code, result;
+
+    init(&start);
+    signal(SIGPIPE, SIG_IGN);
+    result = read_configuration(&start, argc, argv);
+    if (result < 0) {
+        log_error("%s", start.failure.text);
+        release(&start);
+        return start.failure.exit_code;
+    }
+    if (!start.options.foreground) {
+        result = detach_fork(&start.report, &exit_code);
+        if (result != 0)
+            return result < 0 ? EX_OSERR : exit_code;
+        log_init("vmsup", LOG_STYLE_SYSLOG, -1, start.options.log_level);
+    }
+    exit_code = supervise(&start);
+    release(&start);
+    return exit_code;
+}

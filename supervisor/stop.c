@@ -1,0 +1,145 @@
+/* `vmsup stop NAME`: asks the supervisor, and waits until the VM is gone. */
+#include "common/fd.h"
+#include "common/log.h"
+#include "supervisor/admin.h"
+#include "supervisor/cgroup.h"
+#include "supervisor/options.h"
+#include "supervisor/runtime.h"
+#include "supervisor/verbs.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* Beyond the grace time, which only the supervisor knows: its limit and what clean-up takes. */
+#define STOP_PATIENCE (OPTIONS_GRACE_MAX + 10000)
+
+struct stop {
+    const char *base, *name;
+    bool now;
+};
+
+static int
+parse(int argc, char **argv, struct stop *stop)
+{
+    static const struct option options[] = {
+        { "now", no_argument, NULL, 'n' }, { "runtime-dir", required_argument, NULL, 'r' }, { 0 },
+    };
+    int option;
+
+    *stop = (struct stop){ .base = OPTIONS_RUNTIME_DIR_DEFAULT };
+    optind = 0;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'n')
+            stop->now = true;
+        else if (option == 'r')
+            stop->base = optarg;
+        else
+            return -EINVAL;
+    }
+    if (argc - optind != 1)
+        return -EINVAL;
+    stop->name = argv[optind];
+    return 0;
+}
+
+/* The supervisor was killed: what it left is removed here. */
+static int
+clear_leftovers(const struct stop *stop)
+{
+    struct runtime runtime;
+    struct failure failure;
+    int result = runtime_open_leftover(stop->base, stop->name, &runtime, &failure);
+
+    if (result < 0) {
+        log_error("%s", failure.text);
+        return failure.exit_code;
+    }
+    result = cgroup_remove_leftover(stop->name);
+    if (result < 0)
+        log_warn("the cgroup of %s could not be removed: %s", stop->name, strerror(-result));
+    runtime_write_reason(&runtime, EX_SOFTWARE, "its supervisor was killed; what it left was cleared");
+    runtime_remove(&runtime);
+    log_info("%s: its supervisor was killed; what it left was cleared", stop->name);
+    return EX_OK;
+}
+
+static int
+ask(const struct stop *stop)
+{
+    int socket = admin_connect(stop->base, stop->name), error = 0, result;
+
+    if (socket < 0)
+        return socket;
+    result = admin_ask(socket, true, stop->now, &error);
+    fd_close(&socket);
+    return result < 0 ? result : -error;
+}
+
+static int
+tell_how_it_ended(const struct stop *stop)
+{
+    struct runtime_entry entry;
+    struct failure failure;
+
+    if (runtime_look(stop->base, stop->name, &entry, &failure) == 0 && entry.state == RUNTIME_STOPPED)
+        log_info("%s: %s", stop->name, entry.reason.text);
+    return EX_OK;
+}
+
+static int
+stop_running(const struct stop *stop, pid_t pid)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), result = ask(stop);
+    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
+
+    /* A supervisor that cannot answer, because it is stopped or stuck, is killed, and its VM with it. */
+    if (result < 0 && pidfd >= 0) {
+        log_warn("%s: its supervisor does not answer (%s): it is killed", stop->name, strerror(-result));
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    }
+    if (pidfd >= 0 && poll(&gone, 1, STOP_PATIENCE) == 0) {
+        log_error("%s: its supervisor does not end", stop->name);
+        fd_close(&pidfd);
+        return EX_TEMPFAIL;
+    }
+    fd_close(&pidfd);
+    return result < 0 ? clear_leftovers(stop) : tell_how_it_ended(stop);
+}
+
+int
+stop_main(int argc, char **argv)
+{
+    struct runtime_entry entry;
+    struct failure failure;
+    struct stop stop;
+
+    if (parse(argc, argv, &stop) < 0) {
+        log_error("usage: vmsup stop [--now] [--runtime-dir DIR] NAME");
+        return EX_USAGE;
+    }
+    if (!name_is_valid(stop.name)) {
+        log_error("NAME: %s: expected a-z or 0-9, then at most 31 of a-z, 0-9, _ . and -", stop.name);
+        return EX_USAGE;
+    }
+    if (runtime_look(stop.base, stop.name, &entry, &failure) < 0) {
+        log_error("%s", failure.text);
+        return failure.exit_code;
+    }
+    switch (entry.state) {
+    case RUNTIME_RUNNING:
+        return stop_running(&stop, entry.pid);
+    case RUNTIME_LEFTOVER:
+        return clear_leftovers(&stop);
+    default:
+        log_error("%s is not running: %s", stop.name, entry.reason.text);
+        return EX_UNAVAILABLE;
+    }
+}

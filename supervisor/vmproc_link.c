@@ -1,0 +1,168 @@
+#include "supervisor/vmproc_link.h"
+
+#include "build_id.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ARENA_SIZE (64 * 1024)
+
+int
+vmproc_link_begin(struct vmproc_link *link, int socket)
+{
+    *link = (struct vmproc_link){ .socket = socket };
+    return arena_create(&link->arena, ARENA_SIZE);
+}
+
+void
+vmproc_link_end(struct vmproc_link *link)
+{
+    fd_close(&link->socket);
+    arena_destroy(&link->arena);
+}
+
+static int
+send_message(struct vmproc_link *link, const ToVmproc *message, const int *fds, size_t fd_count)
+{
+    uint8_t buffer[VMPROC_LINK_MESSAGE_MAX];
+    ssize_t size = message_pack(&message->base, buffer, sizeof buffer);
+
+    return size < 0 ? (int)size : message_send(link->socket, buffer, (size_t)size, fds, fd_count, MSG_DONTWAIT);
+}
+
+int
+vmproc_link_send_hello(struct vmproc_link *link)
+{
+    ControlHello hello = CONTROL_HELLO__INIT;
+    ToVmproc message = TO_VMPROC__INIT;
+
+    hello.build_id = (char[]){ VMSUP_BUILD_ID };
+    message.message_case = TO_VMPROC__MESSAGE_HELLO;
+    message.hello = &hello;
+    return send_message(link, &message, NULL, 0);
+}
+
+int
+vmproc_link_send_setup(struct vmproc_link *link, const struct options *options, uint64_t memory_limit, struct vmproc_setup *given)
+{
+    const int fds[] = { given->kvm, given->plugin_socket, given->tap };
+    ControlSetup setup = CONTROL_SETUP__INIT;
+    ToVmproc message = TO_VMPROC__INIT;
+    uint8_t mac[ETH_ALEN];
+    int result;
+
+    memcpy(mac, options->mac, sizeof mac);
+    setup.cpu_count = options->cpus;
+    setup.memory_limit = memory_limit;
+    setup.log_level = (uint32_t)options->log_level;
+    setup.has_network = options->has_network;
+    if (options->has_network) {
+        setup.host_mac_address.data = mac;
+        setup.host_mac_address.len = sizeof mac;
+        setup.host_ipv4_address = options->host_ip.s_addr;
+        setup.netmask = options->netmask.s_addr;
+    }
+    message.message_case = TO_VMPROC__MESSAGE_SETUP;
+    message.setup = &setup;
+    result = send_message(link, &message, fds, options->has_network ? 3 : 2);
+    fd_close(&given->kvm);
+    fd_close(&given->plugin_socket);
+    fd_close(&given->tap);
+    return result;
+}
+
+int
+vmproc_link_send_stop(struct vmproc_link *link)
+{
+    ControlStop stop = CONTROL_STOP__INIT;
+    ToVmproc message = TO_VMPROC__INIT;
+
+    message.message_case = TO_VMPROC__MESSAGE_STOP;
+    message.stop = &stop;
+    return send_message(link, &message, NULL, 0);
+}
+
+static int __attribute__((format(printf, 2, 3)))
+refuse(struct vmproc_link *link, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(link->wrong, sizeof link->wrong, format, arguments);
+    va_end(arguments);
+    return -EPROTO;
+}
+
+static int
+take_ended(struct vmproc_link *link, const ControlEnded *ended)
+{
+    if (link->ended)
+        return refuse(link, "vmproc said twice that the VM has ended");
+    if (ended->kind < CONTROL_ENDED__KIND__UNKNOWN || ended->kind > CONTROL_ENDED__KIND__OUT_OF_MEMORY)
+        return refuse(link, "vmproc named an ending that there is not");
+    link->ended = true;
+    link->kind = ended->kind;
+    strlcpy(link->text, ended->text, sizeof link->text);
+    return 0;
+}
+
+/* Hello, ready, running: each once, each after the one before. */
+static int
+take_in_order(struct vmproc_link *link, enum vmproc_word word, enum vmproc_word before)
+{
+    if (link->last != before)
+        return refuse(link, "vmproc spoke out of turn");
+    link->last = word;
+    return 0;
+}
+
+static int
+take_message(struct vmproc_link *link, const FromVmproc *message, enum vmproc_word *word)
+{
+    switch (message->message_case) {
+    case FROM_VMPROC__MESSAGE_HELLO:
+        *word = VMPROC_HELLO;
+        if (strcmp(message->hello->build_id, VMSUP_BUILD_ID) != 0)
+            return refuse(link, "vmproc is of another build than this program: install both from one tree");
+        return take_in_order(link, VMPROC_HELLO, VMPROC_NOTHING);
+    case FROM_VMPROC__MESSAGE_READY:
+        *word = VMPROC_READY;
+        return take_in_order(link, VMPROC_READY, VMPROC_HELLO);
+    case FROM_VMPROC__MESSAGE_RUNNING:
+        *word = VMPROC_RUNNING;
+        return take_in_order(link, VMPROC_RUNNING, VMPROC_READY);
+    case FROM_VMPROC__MESSAGE_ENDED:
+        *word = VMPROC_ENDED;
+        return take_ended(link, message->ended);
+    default:
+        return refuse(link, "vmproc sent a message that there is not");
+    }
+}
+
+int
+vmproc_link_hear(struct vmproc_link *link, enum vmproc_word *word)
+{
+    uint8_t buffer[VMPROC_LINK_MESSAGE_MAX];
+    const FromVmproc *message;
+    struct message_fds fds;
+    ssize_t size = message_receive(link->socket, buffer, sizeof buffer, &fds, 0, MSG_DONTWAIT);
+
+    *word = VMPROC_NOTHING;
+    if (size == -EAGAIN)
+        return 0;
+    if (size == 0 || size == -ECONNRESET) {
+        *word = VMPROC_GONE;
+        return 0;
+    }
+    if (size < 0)
+        return refuse(link, "vmproc sent more than a message may hold");
+    arena_reset(&link->arena);
+    message = message_unpack(&link->arena, &from_vmproc__descriptor, buffer, (size_t)size);
+    if (message == NULL || message_has_unknown_fields(&message->base))
+        return refuse(link, "vmproc sent bytes that are no message");
+    return take_message(link, message, word);
+}
