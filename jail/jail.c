@@ -12,6 +12,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -40,14 +41,15 @@ fail(const struct jail *jail, struct jail_error *error, const char *step, int re
     return result;
 }
 
-/* A child as by fork(2), in new namespaces and in its cgroup from the first instruction on. */
+/* A child as by fork(2), in new namespaces and in its cgroup from the first instruction on. `flags` are added. */
 static pid_t
-clone_child(const struct jail *jail, int *pidfd)
+clone_child(const struct jail *jail, uint64_t flags, int *pidfd)
 {
     struct clone_args arguments = {
-        .flags = CLONE_PIDFD,
+        .flags = CLONE_PIDFD | flags,
         .pidfd = (uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
+        /* A sibling has its signal from who made this process. */
+        .exit_signal = (flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD,
     };
 
     if (!jail->unconfined)
@@ -66,9 +68,6 @@ clone_child(const struct jail *jail, int *pidfd)
 static int
 aim_pid_namespace(const struct jail *jail, int *own)
 {
-    *own = -1;
-    if (jail->unconfined || jail->pid_namespace < 0)
-        return 0;
     *own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
     if (*own < 0 || setns(jail->pid_namespace, CLONE_NEWPID) < 0)
         return -errno;
@@ -99,10 +98,87 @@ run_child(const struct jail *jail, int socket, int parent)
     _exit(127);
 }
 
+/* What a helper tells of the child that it has made. */
+struct birth {
+    int error; /* a positive errno; 0: the pidfd comes along */
+};
+
+static pid_t
+pid_of(int pidfd)
+{
+    char path[64], text[512], *line;
+
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    if (fd_read_file(AT_FDCWD, path, text, sizeof text) < 0 || (line = strstr(text, "\nPid:")) == NULL)
+        return -1;
+    return (pid_t)strtol(line + strlen("\nPid:"), NULL, 10);
+}
+
+/*
+ * A pid namespace is made only within the maker's own: so a helper is born into the one that is to hold it, makes the child there as a child of
+ * the caller's (CLONE_PARENT), hands over its pidfd, and goes.
+ */
+static int
+help_birth(const struct jail *jail, int socket, int parent, int report)
+{
+    struct birth birth = { 0 };
+    int pidfd = -1;
+    pid_t pid = clone_child(jail, CLONE_PARENT, &pidfd);
+
+    if (pid == 0)
+        run_child(jail, socket, parent);
+    birth.error = pid < 0 ? errno : 0;
+    return message_send(report, &birth, sizeof birth, &pidfd, pid < 0 ? 0 : 1, 0) < 0;
+}
+
+static int
+take_birth(int report, struct jail_process *process)
+{
+    struct message_fds fds;
+    struct birth birth;
+    ssize_t size = message_receive(report, &birth, sizeof birth, &fds, 1, 0);
+
+    if (size != sizeof birth)
+        return size < 0 ? (int)size : -ECHILD;
+    if (birth.error != 0)
+        return -birth.error;
+    if (fds.count != 1)
+        return -ECHILD;
+    process->pidfd = fd_take(&fds.fd[0]);
+    process->pid = pid_of(process->pidfd);
+    return process->pid > 0 ? 0 : -ESRCH;
+}
+
+static int
+spawn_within(const struct jail *jail, int socket, int parent, struct jail_process *process)
+{
+    int report[2] = { -1, -1 }, own = -1, result, restored;
+    pid_t helper = -1;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
+        return -errno;
+    result = aim_pid_namespace(jail, &own);
+    if (result == 0) {
+        helper = fork();
+        if (helper == 0)
+            _exit(help_birth(jail, socket, parent, report[1]));
+        if (helper < 0)
+            result = -errno;
+    }
+    restored = restore_pid_namespace(&own);
+    fd_close(&report[1]);
+    if (helper > 0) {
+        result = take_birth(report[0], process);
+        waitpid(helper, NULL, 0);
+    }
+    fd_close(&report[0]);
+    return result == 0 ? restored : result;
+}
+
 static int
 spawn(const struct jail *jail, struct jail_process *process, int *socket, const char **step)
 {
-    int sockets[2] = { -1, -1 }, own = -1, result, restored;
+    int sockets[2] = { -1, -1 }, result = 0;
     int parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
 
     *step = "cannot make a socket to the child";
@@ -110,20 +186,15 @@ spawn(const struct jail *jail, struct jail_process *process, int *socket, const 
         result = -errno;
         goto out;
     }
-    *step = "cannot enter the pid namespace that is to hold it";
-    result = aim_pid_namespace(jail, &own);
-    if (result == 0) {
-        *step = "cannot make its namespaces";
-        process->pid = clone_child(jail, &process->pidfd);
+    *step = "cannot make its namespaces";
+    if (!jail->unconfined && jail->pid_namespace >= 0) {
+        result = spawn_within(jail, sockets[1], parent, process);
+    } else {
+        process->pid = clone_child(jail, 0, &process->pidfd);
         if (process->pid == 0)
             run_child(jail, sockets[1], parent);
         if (process->pid < 0)
             result = -errno;
-    }
-    restored = restore_pid_namespace(&own);
-    if (result == 0 && restored < 0) {
-        *step = "cannot leave its pid namespace";
-        result = restored;
     }
     if (process->pid > 0)
         *socket = fd_take(&sockets[0]);
