@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,7 @@ list_namespaces(pid_t pid, char *out, size_t size)
     out[0] = '\0';
     for (size_t i = 0; i < sizeof namespaces / sizeof namespaces[0]; i++) {
         if (read_namespace(pid, namespaces[i], theirs, sizeof theirs) < 0 ||
-            read_namespace(1, namespaces[i], ours, sizeof ours) < 0 || strcmp(theirs, ours) == 0)
+            read_namespace(getpid(), namespaces[i], ours, sizeof ours) < 0 || strcmp(theirs, ours) == 0)
             continue;
         if (out[0] != '\0')
             strlcat(out, " ", size);
@@ -66,22 +67,40 @@ list_namespaces(pid_t pid, char *out, size_t size)
         strlcpy(out, "none", size);
 }
 
-void
-report_process(const char *name, pid_t pid, char line[REPORT_LINE_MAX])
+static void
+write_line(const char *name, pid_t pid, const char *status, const char *own, char line[REPORT_LINE_MAX])
 {
-    char path[64], status[STATUS_MAX] = "", number[16], uid[16], capabilities[32], filters[16], own[64];
+    char number[16], uid[16], capabilities[32], filters[16];
 
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    if (fd_read_file(AT_FDCWD, path, status, sizeof status) < 0)
-        status[0] = '\0';
     find_field(status, "\nUid", uid, sizeof uid);
     find_field(status, "\nCapEff", capabilities, sizeof capabilities);
     find_field(status, "\nSeccomp_filters", filters, sizeof filters);
     if (strtoull(capabilities, NULL, 16) == 0)
         strlcpy(capabilities, "none", sizeof capabilities);
-    else if (strtoull(capabilities, NULL, 16) == 1u << 5)
+    else if (strtoull(capabilities, NULL, 16) == 1u << CAP_KILL)
         strlcpy(capabilities, "kill", sizeof capabilities);
-    list_namespaces(pid, own, sizeof own);
     snprintf(number, sizeof number, "%d", (int)pid);
     snprintf(line, REPORT_LINE_MAX, COLUMNS, name, number, uid, capabilities, own, filters);
+}
+
+void
+report_process(const char *name, pid_t pid, char line[REPORT_LINE_MAX])
+{
+    char path[64], status[STATUS_MAX], own[64];
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (fd_read_file(AT_FDCWD, path, status, sizeof status) < 0)
+        status[0] = '\0';
+    list_namespaces(pid, own, sizeof own);
+    write_line(name, pid, status, own, line);
+}
+
+void
+report_self(const char *name, int status_fd, char line[REPORT_LINE_MAX])
+{
+    char status[STATUS_MAX];
+    ssize_t length = pread(status_fd, status, sizeof status - 1, 0);
+
+    status[length > 0 ? length : 0] = '\0';
+    write_line(name, getpid(), status, "none", line);
 }

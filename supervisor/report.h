@@ -14,4 +14,7 @@
 void report_heading(char line[REPORT_LINE_MAX]);
 void report_process(const char *name, pid_t pid, char line[REPORT_LINE_MAX]);
 
+/* The same of the calling process, from a descriptor of its own status file that was opened while it could be. */
+void report_self(const char *name, int status, char line[REPORT_LINE_MAX]);
+
 #endif

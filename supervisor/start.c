@@ -22,6 +22,7 @@
 #include "supervisor/watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -151,7 +152,7 @@ start_children(struct start *start)
     return result;
 }
 
-/* The supervisor's own line is written before it gives up its privileges, and says what it will be then. */
+/* The supervisor's own line is written once it has given up its privileges. */
 static void
 write_report(struct start *start)
 {
@@ -166,7 +167,7 @@ confine(struct start *start)
     const char *paths[2] = { start->runtime.path };
     size_t count = 1;
     char parent[PATH_MAX], *slash;
-    int result;
+    int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC), result;
 
     if (start->cgroup.directory >= 0) {
         /* Its own, and vmsup above it, are removed from the mount's root. */
@@ -176,8 +177,9 @@ confine(struct start *start)
                 *slash = '\0';
         paths[count++] = parent;
     }
-    /* Opened while it can be; what is shown of the supervisor is what it becomes. */
     result = confine_self(paths, count, policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
+    report_self("supervisor", status, start->lines[1]);
+    fd_close(&status);
     return result;
 }
 
@@ -268,10 +270,8 @@ supervise(struct start *start)
         write_report(start);
     if (result == 0)
         result = confine(start);
-    if (result == 0) {
-        report_process("supervisor", getpid(), start->lines[1]);
+    if (result == 0)
         result = run(start, &ending);
-    }
     if (result < 0) {
         ending.exit_code = start->failure.exit_code;
         strlcpy(ending.text, start->failure.text, sizeof ending.text);
