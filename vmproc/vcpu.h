@@ -6,6 +6,7 @@
  *
  *   vcpu.c          creation, the thread, kicks
  *   vcpu_pipe.c     framing: requests in, responses out
+ *   vcpu_wire.c     the two messages of every exit, by hand
  *   vcpu_exit.c     why KVM_RUN came back, and the events that the plugin gets of it
  *   vcpu_request.c  what the plugin may ask while an event is held
  *   vcpu_state.c    registers, with as few ioctls as can be
@@ -54,7 +55,6 @@ struct vcpu_response {
     } body;
     union {
         VcpuResponse__Wait__Init init;
-        VcpuResponse__Wait__Io io;
         VcpuResponse__Wait__User user;
         VcpuResponse__Wait__HypervCall hyperv_call;
         VcpuResponse__Wait__HypervSynic hyperv_synic;
@@ -138,6 +138,9 @@ int vcpu_prepare_signals(void);
  * vcpu_pipe.c. Sends vcpu->answer, length and message in one write. 0; -ESHUTDOWN: the VM ends.
  */
 int vcpu_pipe_send(struct vcpu *vcpu);
+
+/* The same for an access. */
+int vcpu_pipe_send_io(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io);
 
 /*
  * The next request as it stands in the pipe: one field of the request message. *data lives until the next call.

@@ -87,26 +87,24 @@ add_state(struct vcpu *vcpu, VcpuRequest__StateSet set, ProtobufCBinaryData *fie
 static int
 send_access(struct vcpu *vcpu, const struct access *access, const struct reaction *reaction)
 {
-    VcpuResponse__Wait__Io *io = &vcpu->answer.event.io;
+    VcpuResponse__Wait__Io io = {
+        .space = access->space,
+        .address = access->address,
+        .is_write = access->is_write,
+        .no_resume = reaction->no_resume,
+        .data = { .data = access->data, .len = access->length },
+    };
     int result = 0;
 
-    vcpu_begin_event(vcpu, VCPU_RESPONSE__WAIT__EXIT_IO);
-    vcpu_response__wait__io__init(io);
-    io->space = access->space;
-    io->address = access->address;
-    io->is_write = access->is_write;
-    io->no_resume = reaction->no_resume;
-    io->data.data = access->data;
-    io->data.len = access->length;
     if (reaction->regs)
-        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__REGS, &io->regs);
+        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__REGS, &io.regs);
     if (result == 0 && reaction->sregs)
-        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__SREGS, &io->sregs);
+        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__SREGS, &io.sregs);
     if (result == 0 && reaction->debugregs)
-        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__DEBUGREGS, &io->debugregs);
+        result = add_state(vcpu, VCPU_REQUEST__STATE_SET__DEBUGREGS, &io.debugregs);
     if (result < 0)
         return end_for_kvm(vcpu, result, "the registers of a hint cannot be read");
-    return vcpu_pipe_send(vcpu);
+    return vcpu_pipe_send_io(vcpu, &io);
 }
 
 static int

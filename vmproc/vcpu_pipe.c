@@ -3,6 +3,7 @@
  * field, and a field says how long it is: requests that arrive in one read, or in pieces, are told apart all the same.
  */
 #include "vmproc/vcpu.h"
+#include "vmproc/vcpu_wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -110,13 +111,15 @@ write_out(struct vcpu *vcpu, const uint8_t *data, size_t size)
     return 0;
 }
 
-int
-vcpu_pipe_send(struct vcpu *vcpu)
+/*
+ * A message of `size` bytes stands in vcpu->response, WIRE_VARINT_MAX bytes from its beginning: its length goes before
+ * it.
+ */
+static int
+send_framed(struct vcpu *vcpu, ssize_t size)
 {
     uint8_t length[WIRE_VARINT_MAX], *begin;
     size_t length_size;
-    ssize_t size = message_pack(&vcpu->answer.message.base, vcpu->response + WIRE_VARINT_MAX,
-                                WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX);
 
     if (size < 0) {
         vm_end(vcpu->vm, CONTROL_ENDED__KIND__UNKNOWN, vcpu->id, 0, "vCPU %u: a response is larger than its pipe",
@@ -127,6 +130,20 @@ vcpu_pipe_send(struct vcpu *vcpu)
     begin = vcpu->response + WIRE_VARINT_MAX - length_size;
     memcpy(begin, length, length_size);
     return write_out(vcpu, begin, length_size + (size_t)size);
+}
+
+int
+vcpu_pipe_send(struct vcpu *vcpu)
+{
+    return send_framed(vcpu, message_pack(&vcpu->answer.message.base, vcpu->response + WIRE_VARINT_MAX,
+                                          WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX));
+}
+
+int
+vcpu_pipe_send_io(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io)
+{
+    return send_framed(vcpu,
+                       vcpu_wire_put_io(io, vcpu->response + WIRE_VARINT_MAX, WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX));
 }
 
 int

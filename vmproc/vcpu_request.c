@@ -6,6 +6,7 @@
 #include "vmproc/kvm.h"
 #include "vmproc/mutant.h"
 #include "vmproc/vcpu.h"
+#include "vmproc/vcpu_wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -216,7 +217,10 @@ enum vcpu_verdict
 vcpu_request_handle(struct vcpu *vcpu, const uint8_t *data, size_t size, struct vcpu_resume *resume)
 {
     const VcpuRequest *request;
+    VcpuRequest__Resume plain;
 
+    if (!vcpu->init_unread && vcpu_wire_get_resume(data, size, &plain))
+        return take_resume(vcpu, &plain, resume);
     arena_reset(&vcpu->arena);
     request = message_unpack(&vcpu->arena, &vcpu_request__descriptor, data, size);
     if (request == NULL)
