@@ -6,6 +6,7 @@
 
 #include "common/log.h"
 #include "vmproc/vcpu.h"
+#include "vmproc/vcpu_wire.h"
 #include "vmproc/vm.h"
 
 #define FLAG_AT_INIT 1
@@ -40,6 +41,23 @@ check_answer(struct vcpu *vcpu)
         abort();
 }
 
+/* What is read by hand is what protobuf-c reads. */
+static void
+check_resume(struct vcpu *vcpu, const uint8_t *data, size_t size)
+{
+    VcpuRequest__Resume ours;
+    const VcpuRequest *theirs;
+
+    if (!vcpu_wire_get_resume(data, size, &ours))
+        return;
+    arena_reset(&vcpu->arena);
+    theirs = message_unpack(&vcpu->arena, &vcpu_request__descriptor, data, size);
+    if (theirs == NULL || theirs->message_case != VCPU_REQUEST__MESSAGE_RESUME ||
+        theirs->resume->data.len != ours.data.len || theirs->resume->regs.len != ours.regs.len ||
+        theirs->resume->sregs.len != ours.sregs.len || theirs->resume->debugregs.len != ours.debugregs.len)
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -64,6 +82,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vcpu->request_size = size - 1;
     memcpy(vcpu->request, data + 1, size - 1);
     while (vcpu_pipe_next(vcpu, &request, &request_size) == 0) {
+        check_resume(vcpu, request, request_size);
         switch (vcpu_request_handle(vcpu, request, request_size, &resume)) {
         case VCPU_ANSWERED:
             check_answer(vcpu);
