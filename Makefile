@@ -170,11 +170,12 @@ $(BUILD)/libvmsup-plugin.a: $(BUILD)/obj/vmsup-plugin.o
 $(BUILD)/%.bin: %.S
 	@mkdir -p $(@D)
 	$(CC) -c -o $(BUILD)/$*.guest.o $<
-	objcopy -O binary -j .text $(BUILD)/$*.guest.o $@
+	ld -Ttext 0 -e 0 -o $(BUILD)/$*.guest $(BUILD)/$*.guest.o
+	objcopy -O binary -j .text $(BUILD)/$*.guest $@
 
 # --- examples: an author's program sees the public headers and the library, nothing else of ours
 
-EXAMPLE_CFLAGS := -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow $(HARDENING) -D_GNU_SOURCE -Iplugin -I$(BUILD)/plugin/examples
+EXAMPLE_CFLAGS := -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow $(HARDENING) -D_GNU_SOURCE -Iplugin -Wa,-I$(BUILD)/plugin/examples
 $(BUILD)/plugin/examples/%: plugin/examples/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h $(GUESTS)
 	@mkdir -p $(@D)
 	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../../lib' \

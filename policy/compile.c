@@ -134,7 +134,10 @@ add_load(struct prologue *prologue, size_t offset)
 
 #define SIXTH_ARGUMENT (offsetof(struct seccomp_data, args) + 5 * sizeof(uint64_t))
 
-/* Three calls pass where the sixth argument, which none of them has, is the key; little-endian. */
+/*
+ * Three calls pass where the sixth argument, which none of them has, is the key; little-endian. The number is looked at first: of a filter
+ * that reads no argument for a call the kernel remembers that the call is allowed, and does not run it for that call again.
+ */
 static void
 add_key(struct prologue *prologue, uint64_t key)
 {
@@ -143,13 +146,13 @@ add_key(struct prologue *prologue, uint64_t key)
 
     if (key == 0)
         return;
-    add_load(prologue, SIXTH_ARGUMENT);
-    add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, 0, 4 + calls_count, (uint32_t)key);
-    add_load(prologue, SIXTH_ARGUMENT + 4);
-    add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, 0, 2 + calls_count, (uint32_t)(key >> 32));
     add_load(prologue, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < calls_count; i++)
-        add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, calls_count - 1 - i, i + 1 == calls_count, calls[i]);
+        add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, calls_count - 1 - i, i + 1 == calls_count ? 5 : 0, calls[i]);
+    add_load(prologue, SIXTH_ARGUMENT);
+    add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, 0, 3, (uint32_t)key);
+    add_load(prologue, SIXTH_ARGUMENT + 4);
+    add_instruction(prologue, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)(key >> 32));
     add_instruction(prologue, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
 }
 
