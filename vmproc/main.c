@@ -3,6 +3,7 @@
  * on /dev/null, 1 and 2 on the log pipe, and 3 on the control socket; everything else comes over that socket. It opens
  * nothing.
  */
+#include "common/fd.h"
 #include "common/log.h"
 #include "vmproc/control.h"
 
@@ -22,6 +23,9 @@ main(void)
         fputs("vmproc: the VM process of vmsup, which starts it; it is of no use by hand: see vmsup(8)\n", stderr);
         return EX_USAGE;
     }
+    /* A supervisor that does not read must not stop the VM: what the log pipe does not take is lost. */
+    if (fstat(STDERR_FILENO, &status) == 0 && S_ISFIFO(status.st_mode))
+        fd_set_nonblocking(STDERR_FILENO, true);
     log_init("vmproc", LOG_STYLE_PIPE, STDERR_FILENO, LOG_LEVEL_INFO);
     return control_run(CONTROL_FD);
 }

@@ -128,6 +128,36 @@ test_undecodable_requests_drop_their_connection_alone(void **state)
     driver_stop(&driver);
 }
 
+/* However often the plugin errs, the log gets few lines of it, and every line is whole. */
+static void
+test_warnings_are_limited(void **state)
+{
+    static char text[65536];
+    struct driver driver;
+    unsigned lines = 0;
+    ssize_t size;
+
+    (void)state;
+    if (getenv("VMSUP_TEST_VERBOSE") != NULL)
+        skip();
+    driver_start(&driver, 1);
+    for (int i = 0; i < 10 * LIMIT_LOG_BURST; i++) {
+        struct message_fds fds;
+        int socket;
+
+        assert_int_equal(new_connection(&driver, &socket), 0);
+        send_raw(socket, "\x0b", 1);
+        assert_null(driver_receive_on(&driver, socket, &fds));
+        fd_close(&socket);
+    }
+    size = read(driver.log, text, sizeof text);
+    assert_true(size > 0 && text[size - 1] == '\n');
+    for (ssize_t i = 0; i < size; i++)
+        lines += i + 3 < size && memcmp(text + i, "<4>", 3) == 0;
+    assert_true(lines >= LIMIT_LOG_BURST && lines < 3 * LIMIT_LOG_BURST);
+    driver_stop(&driver);
+}
+
 static void
 test_too_many_descriptors_drop_the_connection(void **state)
 {
@@ -305,6 +335,7 @@ main(void)
         cmocka_unit_test(test_connections_are_independent_and_objects_outlive_them),
         cmocka_unit_test(test_connections_are_limited),
         cmocka_unit_test(test_undecodable_requests_drop_their_connection_alone),
+        cmocka_unit_test(test_warnings_are_limited),
         cmocka_unit_test(test_too_many_descriptors_drop_the_connection),
         cmocka_unit_test(test_unknown_requests_are_enotty),
         cmocka_unit_test(test_a_flood_with_unread_answers_stops_and_drains),

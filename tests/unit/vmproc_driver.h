@@ -49,6 +49,7 @@
 struct driver {
     pid_t pid;
     int control;
+    int log; /* what vmproc writes to its log */
     int plugin;
     unsigned cpus;
     struct {
@@ -159,15 +160,14 @@ driver_expect_ended(struct driver *driver, ControlEnded__Kind kind)
 }
 
 static UNUSED void
-driver_exec(int control)
+driver_exec(int control, int log)
 {
     char path[PATH_MAX], name[] = "vmproc", *argv[] = { name, NULL }, *environment[] = { NULL };
-    int quiet = getenv("VMSUP_TEST_VERBOSE") != NULL ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 
     driver_vmproc_path(path);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (quiet >= 0)
-        dup2(quiet, 2);
+    if (getenv("VMSUP_TEST_VERBOSE") == NULL)
+        dup2(log, 2);
     dup2(control, 3);
     fcntl(3, F_SETFD, 0);
     close_range(4, ~0u, 0);
@@ -185,17 +185,20 @@ struct driver_options {
 static UNUSED void
 driver_launch(struct driver *driver)
 {
-    int sockets[2];
+    int sockets[2], pipes[2];
 
     memset(driver, 0, sizeof *driver);
     assert_int_equal(arena_create(&driver->arena, 1 << 20), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
     driver->plugin = -1;
     driver->pid = fork();
     assert_true(driver->pid >= 0);
     if (driver->pid == 0)
-        driver_exec(sockets[1]);
+        driver_exec(sockets[1], pipes[1]);
     fd_close(&sockets[1]);
+    fd_close(&pipes[1]);
+    driver->log = pipes[0];
     driver->control = sockets[0];
 }
 
@@ -284,6 +287,7 @@ driver_close(struct driver *driver)
         free(driver->vcpu[i].held);
     }
     fd_close(&driver->plugin);
+    fd_close(&driver->log);
     if (driver->memory != NULL)
         munmap(driver->memory, driver->memory_size);
     arena_destroy(&driver->arena);
