@@ -73,7 +73,7 @@ map_buffer(size_t size)
 }
 
 int
-vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
+vcpu_new(struct vm *vm, unsigned id, struct vcpu **out)
 {
     struct vcpu *vcpu = calloc(1, sizeof *vcpu);
     int result;
@@ -99,7 +99,7 @@ vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 }
 
 void
-vcpu_destroy(struct vcpu *vcpu)
+vcpu_free(struct vcpu *vcpu)
 {
     if (vcpu == NULL)
         return;

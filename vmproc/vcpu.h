@@ -1,7 +1,7 @@
 /*
  * One vCPU: a thread that enters the guest, tells the plugin over a pair of pipes what the guest did, and waits for its
  * resume. The server's thread makes, starts, pauses and ends it; everything under "the thread's own" belongs to the
- * vCPU's thread once vcpu_start() has been called. Nothing is allocated after vcpu_create(): the buffers are of fixed
+ * vCPU's thread once vcpu_start() has been called. Nothing is allocated after vcpu_new(): the buffers are of fixed
  * size, and their pages come as they are used.
  *
  *   vcpu.c          creation, the thread, kicks
@@ -110,10 +110,10 @@ struct vcpu_resume {
 };
 
 /* vcpu.c. Makes pipes and buffers, no vCPU of KVM's yet: 0 or a negative errno. */
-int vcpu_create(struct vm *vm, unsigned id, struct vcpu **vcpu);
+int vcpu_new(struct vm *vm, unsigned id, struct vcpu **vcpu);
 
 /* The thread has been joined, or never was. NULL is nothing. */
-void vcpu_destroy(struct vcpu *vcpu);
+void vcpu_free(struct vcpu *vcpu);
 
 /* Creates it in KVM; then its thread. 0 or a negative errno. */
 int vcpu_open(struct vcpu *vcpu);

@@ -171,7 +171,7 @@ create_own(struct vm *vm, const char **what)
         return -errno;
     *what = "a vCPU's pipes and buffers";
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
-        int result = vcpu_create(vm, i, &vm->vcpu[i]);
+        int result = vcpu_new(vm, i, &vm->vcpu[i]);
 
         if (result < 0)
             return result;
@@ -229,7 +229,7 @@ vm_destroy(struct vm *vm)
     if (vm->herald_started)
         pthread_join(vm->herald, NULL);
     for (unsigned i = 0; i < LIMIT_VCPUS; i++)
-        vcpu_destroy(vm->vcpu[i]);
+        vcpu_free(vm->vcpu[i]);
     while ((object = objects_any(&vm->objects)) != NULL)
         object_destroy(vm, object);
     fd_close(&vm->network.tap);
