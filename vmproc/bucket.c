@@ -21,6 +21,17 @@ bucket_take(struct bucket *bucket, uint64_t now)
     return bucket->paid > now ? bucket->paid - now : 0;
 }
 
+bool
+bucket_try(struct bucket *bucket, uint64_t now)
+{
+    struct bucket after = *bucket;
+
+    if (bucket_take(&after, now) > 0)
+        return false;
+    *bucket = after;
+    return true;
+}
+
 uint64_t
 bucket_clock(void)
 {

@@ -4,6 +4,7 @@
 #ifndef VMSUP_VMPROC_BUCKET_H
 #define VMSUP_VMPROC_BUCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct bucket {
@@ -20,6 +21,9 @@ void bucket_init(struct bucket *bucket, uint64_t rate, uint64_t burst);
  * it was: 0 where one was left.
  */
 uint64_t bucket_take(struct bucket *bucket, uint64_t now);
+
+/* Takes a token where one is left. */
+bool bucket_try(struct bucket *bucket, uint64_t now);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t bucket_clock(void);

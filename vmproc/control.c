@@ -38,9 +38,11 @@ struct control {
     bool closing; /* the supervisor has gone: the process ends with the vCPUs */
 };
 
+/* 0 also where the supervisor has gone: the socket says so in its turn. */
 static int
 send_message(struct control *control, FromVmproc__MessageCase kind, ProtobufCMessage *body)
 {
+    int result;
     FromVmproc message = FROM_VMPROC__INIT;
     uint8_t buffer[CONTROL_MESSAGE_MAX];
     ssize_t size;
@@ -51,7 +53,8 @@ send_message(struct control *control, FromVmproc__MessageCase kind, ProtobufCMes
     if (size < 0)
         return (int)size;
     /* The supervisor may be stopped: nothing here waits for it. There is room for the few messages that there are. */
-    return message_send(control->socket, buffer, (size_t)size, NULL, 0, MSG_DONTWAIT);
+    result = message_send(control->socket, buffer, (size_t)size, NULL, 0, MSG_DONTWAIT);
+    return result == -EPIPE ? 0 : result;
 }
 
 /* The next message, of the kind expected, into the arena. NULL, with the reason logged, where there is none. */
@@ -208,7 +211,7 @@ look_at_vm(struct control *control)
 
     if (!control->running_told && vm_all_initialized(control->vm)) {
         control->running_told = true;
-        if (send_message(control, FROM_VMPROC__MESSAGE_RUNNING, &running.base) < 0 && !control->closing)
+        if (send_message(control, FROM_VMPROC__MESSAGE_RUNNING, &running.base) < 0)
             log_error("the supervisor cannot be told that the VM runs");
     }
     if (!atomic_load(&control->vm->ending))

@@ -197,6 +197,19 @@ answer(struct connection *connection, struct reply *reply)
     return result;
 }
 
+/* The client was told of a failure, so that the object it wanted must not be there. */
+static void
+undo(struct server *server, const MainRequest *message)
+{
+    struct object *object;
+
+    if (message->message_case != MAIN_REQUEST__MESSAGE_CREATE)
+        return;
+    object = objects_find(&server->vm->objects, message->create->id);
+    if (object != NULL)
+        object_destroy(server->vm, object);
+}
+
 static void
 serve_request(struct connection *connection, const MainRequest *message, struct message_fds *fds)
 {
@@ -207,14 +220,18 @@ serve_request(struct connection *connection, const MainRequest *message, struct 
         .connections_left = server->connection_count < LIMIT_CONNECTIONS,
     };
     struct reply *reply = &server->reply;
-    int result = 0;
+    bool served;
+    int result;
 
     arena_reset(&server->reply_arena);
     dispatch_main_request(server->vm, &request, &server->reply_arena, reply);
+    served = reply->message.error == 0;
     if (reply->new_connection >= 0 && connection_add(server, reply->new_connection) == 0)
         reply->new_connection = -1;
     result = reply->new_connection >= 0 ? send_error(connection, ENOMEM) : answer(connection, reply);
     reply_close_fds(reply);
+    if (served && reply->message.error != 0)
+        undo(server, message);
     /* An answer that waits for room slows it down enough. */
     if (result == 0 && reply->wait_nanoseconds > 0 && connection->pending.data == NULL)
         result = connection_slow_down(connection, reply->wait_nanoseconds);

@@ -370,9 +370,7 @@ vm_complain(struct vm *vm, const char *format, ...)
     va_list arguments;
 
     pthread_mutex_lock(&vm->lock);
-    if (bucket_take(&vm->complaint_rate, bucket_clock()) > 0) {
-        /* The token was not there: give it back. */
-        vm->complaint_rate.paid -= vm->complaint_rate.interval;
+    if (!bucket_try(&vm->complaint_rate, bucket_clock())) {
         vm->complaints_dropped++;
         pthread_mutex_unlock(&vm->lock);
         return;

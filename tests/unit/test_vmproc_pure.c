@@ -233,6 +233,11 @@ test_bucket_lets_a_burst_pass_and_then_the_rate(void **state)
     for (int i = 0; i < 10; i++)
         assert_int_equal(bucket_take(&bucket, now), 0);
     assert_true(bucket_take(&bucket, now) > 0);
+    bucket_init(&bucket, 1000, 2);
+    assert_true(bucket_try(&bucket, now) && bucket_try(&bucket, now));
+    for (int i = 0; i < 100; i++)
+        assert_false(bucket_try(&bucket, now));
+    assert_true(bucket_try(&bucket, now + 1000000));
 }
 
 static void
