@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,18 +14,15 @@
 /*
  * One accepting rule for IPv4 and one for ARP; the policy drops the rest. A tagged frame does not match "ether type ip": the kernel
  * compares the type that stands behind the addresses. Of ARP, the format is compared first, because the places of its addresses
- * depend on it. "flags owner" ties the table to this netlink socket (nft(8), TABLES).
+ * depend on it. "flags owner" ties the table to this netlink socket (nft(8), TABLES). "create" refuses a table that is there; the chain
+ * stands beside it because nftables 1.0.6 passes over what stands inside of a "create".
  */
 static const char rules_format[] =
-    "create table netdev %1$s {\n"
-    "    flags owner\n"
-    "    chain guest {\n"
-    "        type filter hook ingress device \"%1$s\" priority -500; policy drop;\n"
-    "        ether saddr %2$s ether type ip ip saddr %3$s accept\n"
-    "        ether saddr %2$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
-    "arp saddr ether %2$s arp saddr ip %3$s accept\n"
-    "    }\n"
-    "}\n";
+    "create table netdev %1$s { flags owner; }\n"
+    "add chain netdev %1$s guest { type filter hook ingress device \"%1$s\" priority -500; policy drop; }\n"
+    "add rule netdev %1$s guest ether saddr %2$s ether type ip ip saddr %3$s accept\n"
+    "add rule netdev %1$s guest ether saddr %2$s ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+    "arp saddr ether %2$s arp saddr ip %3$s accept\n";
 
 static int
 format_rules(const char *link, const uint8_t mac[ETH_ALEN], struct in_addr ip, char rules[RULES_MAX])
@@ -51,6 +49,16 @@ rules_failure(struct nft_ctx *context, const char *link, struct failure *failure
                        (int)strcspn(said, "\n"), said);
 }
 
+/* Asks the kernel for the chain: a filter that was taken and is not there is none. */
+static int
+find_chain(struct nft_ctx *context, const char *link)
+{
+    char command[64];
+
+    snprintf(command, sizeof command, "list chain netdev %s guest\n", link);
+    return nft_run_cmd_from_buffer(context, command);
+}
+
 int
 net_filter_install(const char *link, const uint8_t guest_mac[ETH_ALEN], struct in_addr guest_ip, struct net_filter *filter,
                    struct failure *failure)
@@ -62,13 +70,16 @@ net_filter_install(const char *link, const uint8_t guest_mac[ETH_ALEN], struct i
     result = format_rules(link, guest_mac, guest_ip, rules);
     if (result < 0)
         return failure_set(failure, EX_SOFTWARE, result, "%s: the source filter is too long", link);
+    /* A kernel may take a chain for a link that is yet to come. */
+    if (if_nametoindex(link) == 0)
+        return failure_set(failure, EX_SOFTWARE, -ENODEV, "%s: no such link to filter", link);
     filter->context = nft_ctx_new(NFT_CTX_DEFAULT);
     if (filter->context == NULL)
         return failure_set(failure, EX_OSERR, -ENOMEM, "%s: nftables cannot be used", link);
     /* Neither of them writes to our terminal. */
     nft_ctx_buffer_output(filter->context);
     nft_ctx_buffer_error(filter->context);
-    if (nft_run_cmd_from_buffer(filter->context, rules) == 0)
+    if (nft_run_cmd_from_buffer(filter->context, rules) == 0 && find_chain(filter->context, link) == 0)
         return 0;
     result = rules_failure(filter->context, link, failure);
     net_filter_remove(filter);
