@@ -8,13 +8,14 @@
 
 #include "jail/jail.h"
 
-/* The child's end of the socket to the parent, moved out of the way of the numbers that the description gives. */
 #define CHILD_STEP_MAX 160
 
 /* What the child tells the parent, a datagram each. */
 enum child_word {
     CHILD_WANTS_MAPS, /* its user namespace exists: the parent writes the maps and answers with one byte */
+    CHILD_IS_BOUND,   /* its parent's death would be its own from here on: a parent that lives answers with one byte */
     CHILD_LISTENER,   /* comes with the listener of the last filter */
+    CHILD_EXECUTES,   /* the next thing is execveat(2): whatever ends the process after that is its program's affair */
     CHILD_FAILED,
 };
 
@@ -26,15 +27,16 @@ struct child_report {
 
 struct child {
     const struct jail *jail;
-    int socket;         /* to the parent; close-on-exec */
-    int parent;         /* a pidfd of the parent's */
+    int socket; /* to the parent, who alone has the other end; close-on-exec */
     int executable;
-    int proc;           /* the host's /proc, O_PATH; closed before exec */
     char step[CHILD_STEP_MAX]; /* what is being done, for the report */
 };
 
 /* Names the step that comes. */
 void child_begin(struct child *child, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says a word and waits for the parent's answer. -EPIPE where there is no parent any more. */
+int child_ask(struct child *child, enum child_word word);
 
 /* Goes all the way; returns only where something failed. */
 void child_run(struct child *child);

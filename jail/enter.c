@@ -6,12 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,21 +58,28 @@ shed_inheritance(struct child *child)
     return fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", score);
 }
 
-/* Set after the ids, since changing them clears it. The parent may have died before: then nobody sends the signal. */
+int
+child_ask(struct child *child, enum child_word word)
+{
+    struct child_report report = { .word = word };
+    char answer;
+
+    if (send(child->socket, &report, sizeof report, MSG_NOSIGNAL) < 0)
+        return -errno;
+    return recv(child->socket, &answer, sizeof answer, 0) == 1 ? 0 : -EPIPE;
+}
+
+/*
+ * Set after the ids, since changing them clears it. The parent may have died before, and then nobody sends the signal: so it is asked,
+ * and only a parent that was alive with the signal armed can answer. Not getppid(2): it is 0 here, whoever lives.
+ */
 static int
 die_with_parent(struct child *child)
 {
-    struct pollfd parent = { .fd = child->parent, .events = POLLIN };
-
     child_begin(child, "cannot be made to die with the supervisor");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return -errno;
-    if (poll(&parent, 1, 0) < 0)
-        return -errno;
-    if (parent.revents != 0)
-        raise(SIGKILL);
-    fd_close(&child->parent);
-    return 0;
+    return child_ask(child, CHILD_IS_BOUND);
 }
 
 static int
@@ -125,6 +132,16 @@ confine(struct child *child)
     return result < 0 ? result : drop_privileges(child);
 }
 
+static int
+execute(struct child *child)
+{
+    const struct child_report report = { .word = CHILD_EXECUTES };
+
+    if (filters_send(child, &report, -1) >= 0)
+        filters_exec(child);
+    return -errno;
+}
+
 void
 child_run(struct child *child)
 {
@@ -149,8 +166,7 @@ child_run(struct child *child)
     }
     if (result == 0) {
         child_begin(child, "cannot execute %s", jail->argv[0]);
-        filters_exec(child);
-        result = -errno;
+        result = execute(child);
     }
     errno = -result;
 }

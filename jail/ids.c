@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MAP_TEXT_MAX 1024
@@ -43,15 +42,8 @@ ids_write_maps(const struct jail *jail, pid_t pid)
 int
 ids_enter_user_namespace(struct child *child)
 {
-    struct child_report report = { .word = CHILD_WANTS_MAPS };
-    char answer;
-
-    if (unshare(CLONE_NEWUSER) < 0)
-        return -errno;
-    if (send(child->socket, &report, sizeof report, MSG_NOSIGNAL) < 0)
-        return -errno;
-    /* The parent that cannot write them kills this process instead of answering. */
-    return recv(child->socket, &answer, sizeof answer, 0) == 1 ? 0 : -EPIPE;
+    /* The parent that cannot write the maps kills this process instead of answering. */
+    return unshare(CLONE_NEWUSER) < 0 ? -errno : child_ask(child, CHILD_WANTS_MAPS);
 }
 
 int

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
-
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,12 +84,14 @@ restore_pid_namespace(int *own)
     return result;
 }
 
+/* `sockets` are the parent's end and the child's. The child must not hold both: it hears of the parent's death by the socket's end. */
 static void
-run_child(const struct jail *jail, int socket, int parent)
+run_child(const struct jail *jail, int sockets[2])
 {
-    struct child child = { .jail = jail, .socket = socket, .parent = parent, .executable = jail->executable, .proc = -1 };
+    struct child child = { .jail = jail, .socket = sockets[1], .executable = jail->executable };
     struct child_report report = { .word = CHILD_FAILED };
 
+    fd_close(&sockets[0]);
     child_run(&child);
     report.error = errno;
     strlcpy(report.step, child.step, sizeof report.step);
@@ -119,14 +120,14 @@ pid_of(int pidfd)
  * the caller's (CLONE_PARENT), hands over its pidfd, and goes.
  */
 static int
-help_birth(const struct jail *jail, int socket, int parent, int report)
+help_birth(const struct jail *jail, int sockets[2], int report)
 {
     struct birth birth = { 0 };
     int pidfd = -1;
     pid_t pid = clone_child(jail, CLONE_PARENT, &pidfd);
 
     if (pid == 0)
-        run_child(jail, socket, parent);
+        run_child(jail, sockets);
     birth.error = pid < 0 ? errno : 0;
     return message_send(report, &birth, sizeof birth, &pidfd, pid < 0 ? 0 : 1, 0) < 0;
 }
@@ -150,7 +151,7 @@ take_birth(int report, struct jail_process *process)
 }
 
 static int
-spawn_within(const struct jail *jail, int socket, int parent, struct jail_process *process)
+spawn_within(const struct jail *jail, int sockets[2], struct jail_process *process)
 {
     int report[2] = { -1, -1 }, own = -1, result, restored;
     pid_t helper = -1;
@@ -161,7 +162,7 @@ spawn_within(const struct jail *jail, int socket, int parent, struct jail_proces
     if (result == 0) {
         helper = fork();
         if (helper == 0)
-            _exit(help_birth(jail, socket, parent, report[1]));
+            _exit(help_birth(jail, sockets, report[1]));
         if (helper < 0)
             result = -errno;
     }
@@ -179,85 +180,111 @@ static int
 spawn(const struct jail *jail, struct jail_process *process, int *socket, const char **step)
 {
     int sockets[2] = { -1, -1 }, result = 0;
-    int parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
 
     *step = "cannot make a socket to the child";
-    if (parent < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
-        result = -errno;
-        goto out;
-    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+        return -errno;
     *step = "cannot make its namespaces";
     if (!jail->unconfined && jail->pid_namespace >= 0) {
-        result = spawn_within(jail, sockets[1], parent, process);
+        result = spawn_within(jail, sockets, process);
     } else {
         process->pid = clone_child(jail, 0, &process->pidfd);
         if (process->pid == 0)
-            run_child(jail, sockets[1], parent);
+            run_child(jail, sockets);
         if (process->pid < 0)
             result = -errno;
     }
     if (process->pid > 0)
         *socket = fd_take(&sockets[0]);
-out:
     fd_close_all(sockets, 2);
-    fd_close(&parent);
     return result;
+}
+
+/* What it says is done as it says it. `executes` becomes true where its program is next. */
+static int
+hear_word(const struct jail *jail, struct jail_process *process, int socket, const struct child_report *report,
+          struct message_fds *fds, bool *executes, struct jail_error *error)
+{
+    int result = 0;
+
+    switch (report->word) {
+    case CHILD_WANTS_MAPS:
+        result = ids_write_maps(jail, process->pid);
+        if (result < 0)
+            return fail(jail, error, "cannot write the maps of its user namespace", result);
+        result = message_send(socket, "", 1, NULL, 0, 0);
+        break;
+    case CHILD_IS_BOUND:
+        result = message_send(socket, "", 1, NULL, 0, 0);
+        break;
+    case CHILD_LISTENER:
+        if (fds->count != 1 || process->listener >= 0)
+            return fail(jail, error, "the child hands over no listener", -EBADMSG);
+        process->listener = fd_take(&fds->fd[0]);
+        break;
+    case CHILD_EXECUTES:
+        *executes = true;
+        break;
+    case CHILD_FAILED:
+        return fail(jail, error, report->step, report->error > 0 ? -report->error : -EIO);
+    default:
+        return fail(jail, error, "the child speaks nonsense", -EBADMSG);
+    }
+    return result < 0 ? fail(jail, error, "cannot answer the child", result) : 0;
+}
+
+/* The socket has ended without the program: so has the child. */
+static int
+tell_death(const struct jail *jail, const struct jail_process *process, struct jail_error *error)
+{
+    siginfo_t info = { 0 };
+
+    while (waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOWAIT) < 0)
+        if (errno != EINTR)
+            return fail(jail, error, "cannot look after the child", -errno);
+    error->error = ECHILD;
+    snprintf(error->text, sizeof error->text, "%s: %s %d before it was its program", jail->name,
+             info.si_code == CLD_EXITED ? "ended with code" : "died of signal", info.si_status);
+    return -ECHILD;
 }
 
 /* Hears the child until it has become its program (the socket ends: close-on-exec) or has failed. */
 static int
 attend(const struct jail *jail, struct jail_process *process, int socket, struct jail_error *error)
 {
-    struct child_report report;
-    struct message_fds fds;
+    bool executes = false;
+    int result = 0;
 
-    for (;;) {
+    while (result == 0) {
+        struct child_report report;
+        struct message_fds fds;
         ssize_t size = message_receive(socket, &report, sizeof report, &fds, 1, 0);
-        int result;
 
         if (size == 0)
-            return 0;
+            return executes ? 0 : tell_death(jail, process, error);
         if (size < 0)
             return fail(jail, error, "cannot hear the child", (int)size);
-        if ((size_t)size != sizeof report) {
-            message_close_fds(&fds);
-            return fail(jail, error, "the child speaks nonsense", -EBADMSG);
-        }
         report.step[sizeof report.step - 1] = '\0';
-        switch (report.word) {
-        case CHILD_WANTS_MAPS:
-            result = ids_write_maps(jail, process->pid);
-            if (result < 0)
-                return fail(jail, error, "cannot write the maps of its user namespace", result);
-            result = message_send(socket, "", 1, NULL, 0, 0);
-            if (result < 0)
-                return fail(jail, error, "cannot answer the child", result);
-            break;
-        case CHILD_LISTENER:
-            if (fds.count == 1)
-                process->listener = fd_take(&fds.fd[0]);
-            break;
-        case CHILD_FAILED:
-            message_close_fds(&fds);
-            return fail(jail, error, report.step, report.error > 0 ? -report.error : -EIO);
-        }
+        if ((size_t)size == sizeof report)
+            result = hear_word(jail, process, socket, &report, &fds, &executes, error);
+        else
+            result = fail(jail, error, "the child speaks nonsense", -EBADMSG);
         message_close_fds(&fds);
     }
+    return result;
 }
 
-/* The end of the socket is an exec, unless the child is dead. */
-static int
-check_alive(const struct jail *jail, const struct jail_process *process, struct jail_error *error)
+/* By its pidfd: the number may not be known. */
+static void
+end_child(struct jail_process *process)
 {
-    siginfo_t info = { 0 };
+    siginfo_t info;
 
-    if (waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-        return fail(jail, error, "cannot look after the child", -errno);
-    if (info.si_pid == 0 || info.si_code == CLD_EXITED)
-        return 0;
-    error->error = ECHILD;
-    snprintf(error->text, sizeof error->text, "%s: died of signal %d as it started", jail->name, info.si_status);
-    return -ECHILD;
+    if (process->pidfd < 0)
+        return;
+    syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+    while (waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED) < 0 && errno == EINTR)
+        ;
 }
 
 int
@@ -275,14 +302,9 @@ jail_start(const struct jail *jail, struct jail_process *process, struct jail_er
         fail(jail, error, step, result);
     else
         result = attend(jail, process, socket, error);
-    if (result == 0)
-        result = check_alive(jail, process, error);
-    if (result < 0 && process->pid > 0) {
-        kill(process->pid, SIGKILL);
-        waitpid(process->pid, NULL, 0);
-        process->pid = -1;
-    }
     if (result < 0) {
+        end_child(process);
+        process->pid = -1;
         fd_close(&process->pidfd);
         fd_close(&process->listener);
     }
