@@ -3,8 +3,8 @@
  * the kill of both at once; a controller is demanded only where a limit is set. Where no cgroup v2 is mounted there is none, and that is
  * no fault unless a limit asks for one.
  *
- * The directory is locked by flock(2) for as long as its supervisor lives, so that another of the same name (with another runtime
- * folder) cannot take it for a leftover. All descriptors that are needed later are opened at once; root needs no capability to use them.
+ * The directory is locked by flock(2) for as long as its supervisor lives, so that another of the same name cannot take it for a
+ * leftover; NAME is told from that of another runtime folder by name_qualify(). All descriptors that are needed later are opened at once; root needs no capability to use them.
  * With landlock, removing directories from vmsup and from the mount's root must be left open. A controller that was switched on
  * for a limit stays on in the mount's root: others may have come to use it.
  */
@@ -24,7 +24,7 @@ struct cgroup_limits {
 };
 
 struct cgroup {
-    char name[NAME_LENGTH_MAX + 1];
+    char name[NAME_QUALIFIED_MAX];
     char path[PATH_MAX]; /* for messages and landlock: …/vmsup/NAME */
     int mount;     /* of the mount's root */
     int parent;    /* of vmsup */

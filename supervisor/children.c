@@ -2,6 +2,8 @@
 
 #include "common/fd.h"
 #include "proto/wire.h"
+#include "supervisor/exit_codes.h"
+#include "supervisor/hold.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,10 +27,12 @@ struct inner_ends {
 
 /* A limit never is on the size of files: memfds, which guest memory is, would be cut by it. */
 static const struct jail_limit vmproc_limits[] = {
-    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_VMPROC_NOFILE }, { RLIMIT_NPROC, CHILDREN_VMPROC_NPROC }, { RLIMIT_MSGQUEUE, 0 },
+    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_VMPROC_NOFILE }, { RLIMIT_NPROC, CHILDREN_VMPROC_NPROC },
+    { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 },
 };
 static const struct jail_limit plugin_limits[] = {
-    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_PLUGIN_NOFILE }, { RLIMIT_NPROC, CHILDREN_PLUGIN_NPROC }, { RLIMIT_MSGQUEUE, 0 },
+    { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_PLUGIN_NOFILE }, { RLIMIT_NPROC, CHILDREN_PLUGIN_NPROC },
+    { RLIMIT_MEMLOCK, CHILDREN_PLUGIN_MEMLOCK }, { RLIMIT_MSGQUEUE, 0 },
 };
 
 static int
@@ -108,7 +112,7 @@ start(const struct jail *jail, struct jail_process *process, struct failure *fai
     struct jail_error error;
     int result = jail_start(jail, process, &error);
 
-    return result < 0 ? failure_set(failure, EX_OSERR, result, "%s", error.text) : 0;
+    return result < 0 ? failure_set(failure, EXIT_JAIL_FAILED, result, "%s", error.text) : 0;
 }
 
 #ifdef VMSUP_SANITIZED
@@ -285,6 +289,8 @@ children_start(const struct children_plan *plan, struct children *children, stru
         failure_set(failure, EX_OSERR, result, "cannot make the pipes and sockets of a VM: %s", strerror(-result));
     if (result == 0)
         result = start_vmproc(plan, children, &inner, failure);
+    if (result == 0)
+        hold_at("vmproc");
     if (result == 0)
         result = start_plugin(plan, children, &inner, failure);
     close_inner(&inner);

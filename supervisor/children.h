@@ -21,6 +21,8 @@
 /* Threads: one a vCPU and a few. The plugin's are its own affair, within reason. */
 #define CHILDREN_VMPROC_NPROC 160
 #define CHILDREN_PLUGIN_NPROC 512
+/* What a plugin may keep from being swapped out, in bytes; vmproc has no call for it. */
+#define CHILDREN_PLUGIN_MEMLOCK (8 * 1024 * 1024)
 /* Room in a socket's buffer for the largest response, and the kernel's own accounting of it. */
 #define CHILDREN_SOCKET_BUFFER (2 * 1024 * 1024)
 

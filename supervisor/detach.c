@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,67 +17,71 @@ struct report {
 
 /* The supervisor must not keep what its caller's terminal or pipe is. */
 static void
-leave_terminal(void)
+leave_terminal(int *null)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++)
+        if (dup2(*null, number) < 0)
+            log_warn("the supervisor keeps descriptor %d of who started it: %s", number, strerror(errno));
+    fd_close(null);
+}
 
-    if (null < 0)
-        return;
-    dup2(null, STDIN_FILENO);
-    dup2(null, STDOUT_FILENO);
-    dup2(null, STDERR_FILENO);
-    if (null > STDERR_FILENO)
-        fd_close(&null);
+/* The parent's part. */
+static int
+hear_report(int *end)
+{
+    struct report heard;
+
+    if (fd_read_all(*end, &heard, sizeof heard) < 0) {
+        strlcpy(heard.text, "the supervisor died before the VM ran", sizeof heard.text);
+        heard.exit_code = EXIT_SUPERVISOR;
+    }
+    fd_close(end);
+    heard.text[sizeof heard.text - 1] = '\0';
+    if (heard.text[0] != '\0')
+        log_error("%s", heard.text);
+    return heard.exit_code;
 }
 
 int
-detach_fork(int *report, int *exit_code)
+detach_fork(struct detach *detach, int *exit_code)
 {
-    struct report heard;
-    int ends[2];
+    int ends[2], result = 0;
     pid_t pid;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    detach->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (detach->null < 0)
         return -errno;
-    pid = fork();
-    if (pid < 0) {
-        int result = -errno;
-
-        fd_close_all(ends, 2);
-        return result;
-    }
+    pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
+    if (pid < 0)
+        result = -errno;
     if (pid == 0) {
         fd_close(&ends[0]);
-        *report = ends[1];
+        detach->report = ends[1];
         setsid();
         if (chdir("/") < 0)
             log_debug("the supervisor stays in the folder it was started in");
         return 0;
     }
+    fd_close(&detach->null);
+    if (result < 0)
+        return result;
     fd_close(&ends[1]);
-    if (fd_read_all(ends[0], &heard, sizeof heard) < 0) {
-        strlcpy(heard.text, "the supervisor died before the VM ran", sizeof heard.text);
-        heard.exit_code = EXIT_SUPERVISOR;
-    }
-    fd_close(&ends[0]);
-    heard.text[sizeof heard.text - 1] = '\0';
-    if (heard.text[0] != '\0')
-        log_error("%s", heard.text);
-    *exit_code = heard.exit_code;
+    *exit_code = hear_report(&ends[0]);
     return 1;
 }
 
 void
-detach_report(int *report, int exit_code, const char *text)
+detach_report(struct detach *detach, int exit_code, const char *text)
 {
     struct report said = { .exit_code = exit_code };
 
-    if (*report < 0)
+    if (detach->report < 0)
         return;
     if (text != NULL)
         strlcpy(said.text, text, sizeof said.text);
-    if (fd_write_all(*report, &said, sizeof said) < 0)
+    if (fd_write_all(detach->report, &said, sizeof said) < 0)
         log_debug("who started this VM did not wait");
-    fd_close(report);
-    leave_terminal();
+    /* The terminal first: the caller may look for the end of what is written to it. */
+    leave_terminal(&detach->null);
+    fd_close(&detach->report);
 }

@@ -5,15 +5,18 @@
 #ifndef VMSUP_SUPERVISOR_DETACH_H
 #define VMSUP_SUPERVISOR_DETACH_H
 
-#include <stdbool.h>
+struct detach {
+    int report; /* where to say it; -1: nobody waits, or it was said */
+    int null;   /* /dev/null, which takes the terminal's place: it cannot be opened once files are locked away */
+};
 
 /*
- * Forks. In the child: 0, *report the descriptor to say it on. In the parent it does not return before it was said, and then gives
- * 1 with *exit_code, having printed what there was to print. A negative errno where the fork failed.
+ * Forks. In the child: 0, and *detach is to be used. In the parent it does not return before it was said, and then gives 1 with
+ * *exit_code, having printed what there was to print. A negative errno where it failed.
  */
-int detach_fork(int *report, int *exit_code);
+int detach_fork(struct detach *detach, int *exit_code);
 
-/* Says how the start went: `text` is for the caller's terminal, NULL where all is well. Closes *report. Leaves the terminal. */
-void detach_report(int *report, int exit_code, const char *text);
+/* Says how the start went: `text` is for the caller's terminal, NULL where all is well. Leaves the terminal. Once; then it does nothing. */
+void detach_report(struct detach *detach, int exit_code, const char *text);
 
 #endif

@@ -14,7 +14,7 @@ enum exit_code {
     EXIT_GUEST_RESET = 104,     /* the guest asked KVM for a reset */
     EXIT_INTERNAL_ERROR = 105,  /* KVM could not go on with the guest */
     EXIT_UNKNOWN_EXIT = 106,    /* KVM left the guest for a reason that is not known */
-    EXIT_KVM_FAILED = 107,      /* an ioctl of KVM failed */
+    EXIT_KVM_FAILED = 107,      /* KVM could not be had, or an ioctl of it failed */
     EXIT_PROTOCOL = 108,        /* the plugin broke the protocol of its vCPUs */
     EXIT_OUT_OF_MEMORY = 109,   /* memory ran out */
     EXIT_TIMED_OUT = 110,       /* the guest ended and the plugin did not exit in the grace time */
@@ -22,6 +22,8 @@ enum exit_code {
     EXIT_VMPROC_FILTERED = 112, /* vmproc's policy stopped it */
     EXIT_STOPPED = 113,         /* stopped on request */
     EXIT_SUPERVISOR = 114,      /* the supervisor itself could not go on */
+    EXIT_JAIL_FAILED = 115,     /* a layer of a jail could not be had */
+    EXIT_NETWORK_FAILED = 116,  /* the TAP or its filter could not be had */
 };
 
 #endif

@@ -6,7 +6,7 @@
 
 /*
  * Opens /dev/kvm, close-on-exec, and checks that it speaks version 12 of the API (KVM API, 4.1). The descriptor, or a negative errno with
- * `failure` filled (EX_UNAVAILABLE, EX_NOPERM).
+ * `failure` filled (EXIT_KVM_FAILED).
  */
 int host_open_kvm(struct failure *failure);
 

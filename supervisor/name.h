@@ -8,4 +8,13 @@
 
 bool name_is_valid(const char *name);
 
+/* Room for what name_qualify() gives. */
+#define NAME_QUALIFIED_MAX 128
+
+/*
+ * What tells NAME below one runtime folder from NAME below another: NAME itself below `usual`, "NAME@run-other" below /run/other.
+ * It is a file name.
+ */
+void name_qualify(const char *name, const char *base, const char *usual, char qualified[NAME_QUALIFIED_MAX]);
+
 #endif

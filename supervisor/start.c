@@ -8,7 +8,9 @@
 #include "supervisor/confine.h"
 #include "supervisor/detach.h"
 #include "supervisor/exit_codes.h"
+#include "supervisor/hold.h"
 #include "supervisor/host.h"
+#include "supervisor/interrupt.h"
 #include "supervisor/layout.h"
 #include "supervisor/memory.h"
 #include "supervisor/net_filter.h"
@@ -41,7 +43,7 @@ struct start {
     struct plugin_mounts mounts;
     uint64_t memory_limit;
     struct vmproc_setup setup; /* what vmproc is to be given */
-    int report;                /* to who waits for a start without -f; -1: nobody */
+    struct detach detach;      /* to who waits for a start without -f */
     struct runtime runtime;
     struct cgroup cgroup;
     struct uids uids;
@@ -63,6 +65,8 @@ read_configuration(struct start *start, int argc, char **argv)
     if (result < 0)
         return result;
     log_set_level(start->options.log_level);
+    /* What the caller had open is neither ours nor the VM's. The options were the last that may name such a file. */
+    closefrom(STDERR_FILENO + 1);
     result = options_check(&start->options, failure);
     if (result == 0)
         result = layout_find(&start->layout, failure);
@@ -100,9 +104,22 @@ make_network(struct start *start)
         result = net_filter_install(start->tap.name, options->guest_mac, options->guest_ip, &start->filter, &start->failure);
     if (result == 0)
         result = tap_up(&start->tap, &start->failure);
-    if (result == 0)
+    if (result < 0)
+        start->failure.exit_code = EXIT_NETWORK_FAILED;
+    else
         start->setup.tap = fd_take(&start->tap.fd);
     return result;
+}
+
+/* Between two steps: what was made is undone. */
+static int
+check_interrupt(struct start *start)
+{
+    const int number = interrupt_waiting();
+
+    if (number == 0)
+        return 0;
+    return failure_set(&start->failure, EXIT_STOPPED, -EINTR, "stopped by SIG%s before it ran", sigabbrev_np(number));
 }
 
 static int
@@ -111,17 +128,23 @@ make_resources(struct start *start)
     const struct cgroup_limits limits = { .memory_max = start->options.memory_max };
     const struct options *options = &start->options;
     struct failure *failure = &start->failure;
+    char group[NAME_QUALIFIED_MAX];
     int result = runtime_open(options->runtime_dir, options->name, &start->runtime, failure);
 
+    name_qualify(options->name, options->runtime_dir, OPTIONS_RUNTIME_DIR_DEFAULT, group);
     if (result == 0)
-        result = cgroup_create(options->name, &limits, &start->cgroup, failure);
+        hold_at("runtime");
+    if (result == 0)
+        result = cgroup_create(group, &limits, &start->cgroup, failure);
     if (result == 0)
         result = uids_take(start->runtime.base, options->uid_first, options->uid_count, &start->uids, failure);
     if (result == 0)
         result = make_network(start);
     if (result == 0)
         result = admin_listen(&start->runtime, &start->admin, failure);
-    return result;
+    if (result == 0)
+        hold_at("resources");
+    return result == 0 ? check_interrupt(start) : result;
 }
 
 static int
@@ -147,9 +170,14 @@ start_children(struct start *start)
     if (start->options.disable_sandbox)
         log_warn("--disable-sandbox: THE PLUGIN IS NOT JAILED, it runs as root with all of the host in reach; for debugging only");
     result = children_start(&plan, &start->children, &start->failure);
-    if (result == 0)
-        start->setup.plugin_socket = fd_take(&start->children.plugin_socket);
-    return result;
+    /* What the plugin is made of is not needed any more. */
+    plugin_mounts_free(&start->mounts);
+    plugin_file_close(&start->plugin);
+    if (result < 0)
+        return result;
+    start->setup.plugin_socket = fd_take(&start->children.plugin_socket);
+    hold_at("children");
+    return check_interrupt(start);
 }
 
 /* The supervisor's own line is written once it has given up its privileges. */
@@ -189,7 +217,7 @@ on_running(void *context)
     struct start *start = context;
 
     if (!start->options.foreground) {
-        detach_report(&start->report, 0, NULL);
+        detach_report(&start->detach, 0, NULL);
         log_info("%s: running", start->options.name);
         return;
     }
@@ -244,11 +272,11 @@ static void
 init(struct start *start)
 {
     memset(start, 0, sizeof *start);
-    start->report = -1;
+    start->detach = (struct detach){ -1, -1 };
     start->plugin.fd = -1;
     start->setup = (struct vmproc_setup){ -1, -1, -1 };
     start->runtime.base = start->runtime.last = start->runtime.folder = -1;
-    start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1 };
+    start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1, .memory = -1 };
     start->uids.lock = -1;
     start->tap.fd = start->tap.kept = -1;
     start->children = (struct children){
@@ -262,8 +290,11 @@ static int
 supervise(struct start *start)
 {
     struct ending ending;
-    int result = make_resources(start);
+    int result;
 
+    interrupt_hold();
+    hold_init();
+    result = make_resources(start);
     if (result == 0)
         result = start_children(start);
     if (result == 0)
@@ -271,13 +302,16 @@ supervise(struct start *start)
     if (result == 0)
         result = confine(start);
     if (result == 0)
+        hold_at("confined");
+    if (result == 0)
         result = run(start, &ending);
+    hold_at("gone");
     if (result < 0) {
         ending.exit_code = start->failure.exit_code;
         strlcpy(ending.text, start->failure.text, sizeof ending.text);
     }
-    if (start->report >= 0)
-        detach_report(&start->report, ending.exit_code, ending.text);
+    if (start->detach.report >= 0)
+        detach_report(&start->detach, ending.exit_code, ending.text);
     else if (ending.exit_code == EXIT_PLUGIN_GOOD)
         log_info("%s: %s", start->options.name, ending.text);
     else
@@ -302,9 +336,14 @@ start_main(int argc, char **argv)
         return start.failure.exit_code;
     }
     if (!start.options.foreground) {
-        result = detach_fork(&start.report, &exit_code);
-        if (result != 0)
-            return result < 0 ? EX_OSERR : exit_code;
+        result = detach_fork(&start.detach, &exit_code);
+        if (result > 0)
+            return exit_code;
+        if (result < 0) {
+            log_error("%s: cannot leave for the background: %s", start.options.name, strerror(-result));
+            release(&start);
+            return EX_OSERR;
+        }
         log_init("vmsup", LOG_STYLE_SYSLOG, -1, start.options.log_level);
     }
     exit_code = supervise(&start);

@@ -54,6 +54,7 @@ parse(int argc, char **argv, struct stop *stop)
 static int
 clear_leftovers(const struct stop *stop)
 {
+    char group[NAME_QUALIFIED_MAX];
     struct runtime runtime;
     struct failure failure;
     int result = runtime_open_leftover(stop->base, stop->name, &runtime, &failure);
@@ -62,7 +63,8 @@ clear_leftovers(const struct stop *stop)
         log_error("%s", failure.text);
         return failure.exit_code;
     }
-    result = cgroup_remove_leftover(stop->name);
+    name_qualify(stop->name, stop->base, OPTIONS_RUNTIME_DIR_DEFAULT, group);
+    result = cgroup_remove_leftover(group);
     if (result < 0)
         log_warn("the cgroup of %s could not be removed: %s", stop->name, strerror(-result));
     runtime_write_reason(&runtime, EX_SOFTWARE, "its supervisor was killed; what it left was cleared");

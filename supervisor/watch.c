@@ -4,6 +4,8 @@
 #include "common/log.h"
 #include "supervisor/console.h"
 #include "supervisor/guest_log.h"
+#include "supervisor/hold.h"
+#include "supervisor/interrupt.h"
 #include "supervisor/notify.h"
 
 #include <errno.h>
@@ -36,6 +38,7 @@ struct watch {
     struct guest_log vmproc_log, plugin_log, plugin_output;
     struct console console;
     bool has_console, running, killing;
+    unsigned int stops; /* how often it was asked to end */
 };
 
 /* Again and again, until both are gone: a process in the middle of its own fork may slip through once. */
@@ -62,6 +65,7 @@ on_grace_over(void *context)
     struct watch *watch = context;
 
     watch->facts.timed_out = true;
+    hold_at("killing");
     kill_all(watch);
 }
 
@@ -82,6 +86,7 @@ end_with_grace(struct watch *watch, enum ending_cause cause, const char *detail)
 {
     if (!note_cause(watch, cause, detail) || watch->killing)
         return;
+    hold_at("stopping");
     if (vmproc_link_send_stop(&watch->link) < 0 && cause == ENDING_STOP)
         log_debug("vmproc does not listen: the plugin is not told that the VM ends");
     loop_set_timer(watch->grace_timer, watch->plan->options->grace);
@@ -91,8 +96,10 @@ static void
 end_at_once(struct watch *watch, enum ending_cause cause, const char *detail)
 {
     note_cause(watch, cause, detail);
-    if (!watch->killing)
-        kill_all(watch);
+    if (watch->killing)
+        return;
+    hold_at("killing");
+    kill_all(watch);
 }
 
 /* Asked twice, it is meant. */
@@ -100,10 +107,9 @@ static void
 stop_for(struct watch *watch, const char *by, bool now)
 {
     char detail[ENDING_DETAIL_MAX];
-    bool again = watch->facts.cause == ENDING_STOP;
 
     snprintf(detail, sizeof detail, "stopped by %s", by);
-    if (now || again)
+    if (now || ++watch->stops > 1)
         end_at_once(watch, ENDING_STOP, detail);
     else
         end_with_grace(watch, ENDING_STOP, detail);
@@ -165,6 +171,7 @@ on_word(struct watch *watch, enum vmproc_word word)
 
     switch (word) {
     case VMPROC_HELLO:
+        hold_at("setup");
         result = vmproc_link_send_setup(&watch->link, plan->options, plan->memory_limit, plan->setup);
         if (result < 0) {
             snprintf(detail, sizeof detail, "vmproc cannot be set up: %s", strerror(-result));
@@ -172,9 +179,11 @@ on_word(struct watch *watch, enum vmproc_word word)
         }
         break;
     case VMPROC_READY:
+        hold_at("ready");
         loop_set_timer(watch->ready_timer, -1);
         break;
     case VMPROC_RUNNING:
+        hold_at("running");
         watch->running = true;
         plan->running(plan->context);
         break;
@@ -341,10 +350,7 @@ watch_begin(struct watch *watch)
     watch->loop = loop_create();
     if (watch->loop == NULL)
         return -errno;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
+    interrupt_fill(&signals);
     watch->signals = loop_add_signals(watch->loop, &signals, on_signal, watch);
     result = watch->signals == NULL ? -errno : watch_timers(watch);
     if (result == 0)
