@@ -1,0 +1,99 @@
+/* Interrupt lines, routes, and the events that raise them. */
+#include "machine.h"
+
+#include <unistd.h>
+
+/* The guest has set up its controller and sleeps. */
+static void
+start_sleeper(struct machine *machine)
+{
+    machine_start(machine, GUEST_INTERRUPTS);
+    machine_take(machine, 0x500, 1);
+}
+
+static void
+set_irq_raises_the_line(void)
+{
+    struct machine machine;
+
+    machine_open(&machine);
+    start_sleeper(&machine);
+    for (int i = 0; i < 3; i++) {
+        check_equal(crosvm_set_irq(machine.vm, 5, true), 0);
+        machine_take(&machine, 0x510, 1);
+        check_equal(crosvm_set_irq(machine.vm, 5, false), 0);
+    }
+    /* A line that leads nowhere takes it all the same. */
+    check_equal(crosvm_set_irq_routing(machine.vm, 0, NULL), 0);
+    check_equal(crosvm_set_irq(machine.vm, 5, true), 0);
+}
+
+static void
+set_irq_routing_replaces_the_table(void)
+{
+    const struct crosvm_irq_route routes[] = {
+        { .irq_id = 20, .kind = CROSVM_IRQ_ROUTE_IRQCHIP, .irqchip = { .irqchip = KVM_IRQCHIP_PIC_MASTER, .pin = 5 } },
+        { .irq_id = 21, .kind = CROSVM_IRQ_ROUTE_MSI, .msi = { .address = 0xfee00000, .data = 0x40 } },
+    };
+    struct crosvm_irq_route wrong = routes[0];
+    struct machine machine;
+
+    machine_open(&machine);
+    check_equal(crosvm_set_irq_routing(machine.vm, 2, routes), 0);
+    wrong.kind = 2;
+    check_equal(crosvm_set_irq_routing(machine.vm, 1, &wrong), -EINVAL);
+    wrong = routes[0];
+    wrong.irqchip.irqchip = 9;
+    check_equal(crosvm_set_irq_routing(machine.vm, 1, &wrong), -EINVAL);
+    start_sleeper(&machine);
+    check_equal(crosvm_set_irq(machine.vm, 20, true), 0);
+    machine_take(&machine, 0x510, 1);
+}
+
+static void
+create_irq_event_raises_and_resamples(void)
+{
+    struct crosvm_irq *irq, *second;
+    struct machine machine;
+
+    machine_open(&machine);
+    check_equal(crosvm_create_irq_event(machine.vm, 5, &irq), 0);
+    check_equal(crosvm_create_irq_event(machine.vm, 5, &second), 0);
+    check_equal(crosvm_destroy_irq_event(machine.vm, &second), 0);
+    start_sleeper(&machine);
+    for (int i = 0; i < 3; i++) {
+        write_event(crosvm_irq_event_get_fd(irq));
+        machine_take(&machine, 0x510, 1);
+        check(becomes_readable(crosvm_irq_event_get_resample_fd(irq), 1000));
+        read_event(crosvm_irq_event_get_resample_fd(irq));
+    }
+}
+
+static void
+destroy_irq_event_ends_it(void)
+{
+    struct crosvm_irq *irq;
+    struct machine machine;
+    int trigger;
+
+    machine_open(&machine);
+    check_equal(crosvm_create_irq_event(machine.vm, 5, &irq), 0);
+    trigger = dup(crosvm_irq_event_get_fd(irq));
+    check_equal(crosvm_destroy_irq_event(machine.vm, &irq), 0);
+    check(irq == NULL);
+    start_sleeper(&machine);
+    write_event(trigger);
+    /* The only interrupt that comes is the pause's: none. */
+    usleep(20000);
+    check_equal(crosvm_pause_vcpus(machine.vm, 1, &machine), 0);
+    check_equal(crosvm_vcpu_wait(machine.vcpu, &machine.event), 0);
+    check_equal(machine.event.kind, CROSVM_VCPU_EVENT_KIND_PAUSED);
+}
+
+const struct conformance_case cases_interrupts[] = {
+    { "set_irq_raises_the_line", set_irq_raises_the_line },
+    { "set_irq_routing_replaces_the_table", set_irq_routing_replaces_the_table },
+    { "create_irq_event_raises_and_resamples", create_irq_event_raises_and_resamples },
+    { "destroy_irq_event_ends_it", destroy_irq_event_ends_it },
+    { 0 },
+};
