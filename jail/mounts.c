@@ -26,6 +26,7 @@ static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/
 static int
 open_component(int directory, const char *name, bool is_directory)
 {
+    struct stat status;
     int fd;
 
     if (strcmp(name, "..") == 0)
@@ -37,7 +38,14 @@ open_component(int directory, const char *name, bool is_directory)
         return -errno;
     }
     fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC | (is_directory ? O_DIRECTORY : 0));
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    /* O_PATH opens a link itself, which could be mounted over. */
+    if (fstat(fd, &status) < 0 || S_ISLNK(status.st_mode)) {
+        fd_close(&fd);
+        return -ELOOP;
+    }
+    return fd;
 }
 
 /* Makes all of `path` in the room, and opens what is to be mounted over. */

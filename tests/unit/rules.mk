@@ -1,0 +1,9 @@
+# What unit tests run: a static program, plain in every build, since it is put into rooms that have nothing in them.
+UNIT_HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/helper_*.c))
+TEST_PROGRAMS += $(UNIT_HELPERS)
+
+$(UNIT_HELPERS): $(BUILD)/tests/unit/%: tests/unit/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -g $(WARNINGS) -D_GNU_SOURCE -static -o $@ $<
+
+$(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_jail*.c)): | $(UNIT_HELPERS)
