@@ -4,7 +4,7 @@
 # shellcheck source=tests/system/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-USAGE=64 DATAERR=65 NOINPUT=66 UNAVAILABLE=69 NOPERM=77 CONFIG=78
+USAGE=64 DATAERR=65 NOINPUT=66 NOPERM=77 CONFIG=78
 plugin=$WORK/plugin
 cp "$ACTOR" "$plugin"
 chmod 0755 "$plugin"
@@ -105,51 +105,51 @@ done
 printf '5:x\n' >"$WORK/gids"
 refused 'a wrong line in a file of gid maps' $DATAERR 'gids:1: .*expected' --plugin-gid-map-file "$WORK/gids" --plugin "$plugin" demo
 
-refused 'a policy folder that is not there' $NOINPUT '--policy-dir .*expected an existing directory' --policy-dir "$WORK/none" --plugin "$plugin" demo
-refused 'a policy folder without a policy' $NOINPUT 'plugin\.policy.*expected that file' --policy-dir "$WORK/folder" --plugin "$plugin" demo
+refused 'a policy folder that is not there' $NOINPUT '--policy-dir .*expected an existing directory' --policy-dir "$WORK/none" --plugin "$ACTOR" demo
+refused 'a policy folder without a policy' $NOINPUT 'plugin\.policy.*expected that file' --policy-dir "$WORK/folder" --plugin "$ACTOR" demo
 echo 'frobnicate: 1' >"$WORK/folder/plugin.policy"
-expect 'a policy with an unknown call' $DATAERR 'plugin\.policy:1:1: .*frobnicate' start -f --policy-dir "$WORK/folder" --plugin "$plugin" demo
+expect 'a policy with an unknown call' $DATAERR 'plugin\.policy:1:1: .*frobnicate' start -f --policy-dir "$WORK/folder" --plugin "$ACTOR" demo
 echo 'read: 1' >"$WORK/folder/plugin.policy"
 chmod 0666 "$WORK/folder/plugin.policy"
-expect 'a policy that everybody may write' $DATAERR 'plugin\.policy.*writ' start -f --seccomp-policy-dir "$WORK/folder" --plugin "$plugin" demo
+expect 'a policy that everybody may write' $DATAERR 'plugin\.policy.*writ' start -f --seccomp-policy-dir "$WORK/folder" --plugin "$ACTOR" demo
 
 network='--host-ip 10.118.7.1 --netmask 255.255.255.252 --mac de:21:e8:47:6b:6a'
 # shellcheck disable=SC2086
 {
-    refused 'an address without its mask' $USAGE 'is missing: expected all of' --host-ip 10.118.7.1 --plugin "$plugin" demo
-    refused 'a MAC alone' $USAGE 'is missing: expected all of' --mac de:21:e8:47:6b:6a --plugin "$plugin" demo
-    refused 'no IPv4 address' $USAGE '--host-ip is "300\.1\.1\.1"' $network --host-ip 300.1.1.1 --plugin "$plugin" demo
-    refused 'an address of many' $USAGE '--host-ip is "224\.0\.0\.1"' $network --host-ip 224.0.0.1 --plugin "$plugin" demo
-    refused "a network's own address" $USAGE "network's own" $network --host-ip 10.118.7.0 --plugin "$plugin" demo
-    refused 'a mask with a hole' $USAGE '--netmask is "255\.0\.255\.0"' $network --netmask 255.0.255.0 --plugin "$plugin" demo
-    refused 'a MAC of a group' $USAGE '--mac is "01:' $network --mac 01:00:5e:00:00:01 --plugin "$plugin" demo
-    refused 'a MAC that is short' $USAGE '--mac is "de:21"' $network --mac de:21 --plugin "$plugin" demo
-    refused "a guest's address alone" $USAGE '--guest-mac is missing' $network --guest-ip 10.118.7.2 --plugin "$plugin" demo
-    refused "a guest's address without a network" $USAGE 'expected --host-ip' --guest-ip 10.118.7.2 --guest-mac de:21:e8:47:6b:6b --plugin "$plugin" demo
+    refused 'an address without its mask' $USAGE 'is missing: expected all of' --host-ip 10.118.7.1 --plugin "$ACTOR" demo
+    refused 'a MAC alone' $USAGE 'is missing: expected all of' --mac de:21:e8:47:6b:6a --plugin "$ACTOR" demo
+    refused 'no IPv4 address' $USAGE '--host-ip is "300\.1\.1\.1"' $network --host-ip 300.1.1.1 --plugin "$ACTOR" demo
+    refused 'an address of many' $USAGE '--host-ip is "224\.0\.0\.1"' $network --host-ip 224.0.0.1 --plugin "$ACTOR" demo
+    refused "a network's own address" $USAGE "network's own" $network --host-ip 10.118.7.0 --plugin "$ACTOR" demo
+    refused 'a mask with a hole' $USAGE '--netmask is "255\.0\.255\.0"' $network --netmask 255.0.255.0 --plugin "$ACTOR" demo
+    refused 'a MAC of a group' $USAGE '--mac is "01:' $network --mac 01:00:5e:00:00:01 --plugin "$ACTOR" demo
+    refused 'a MAC that is short' $USAGE '--mac is "de:21"' $network --mac de:21 --plugin "$ACTOR" demo
+    refused "a guest's address alone" $USAGE '--guest-mac is missing' $network --guest-ip 10.118.7.2 --plugin "$ACTOR" demo
+    refused "a guest's address without a network" $USAGE 'expected --host-ip' --guest-ip 10.118.7.2 --guest-mac de:21:e8:47:6b:6b --plugin "$ACTOR" demo
 }
 
 for value in 1900000000 0:64 1900000000:1 a:b 4294967290:100; do
-    expect_refusal "--uid-range $value" $USAGE '--uid-range is' "$VMSUP" start -f --runtime-dir "$RUN" --uid-range "$value" --plugin "$plugin" demo
+    expect_refusal "--uid-range $value" $USAGE '--uid-range is' "$VMSUP" start -f --runtime-dir "$RUN" --uid-range "$value" --plugin "$ACTOR" demo
 done
-refused 'a grace time that is none' $USAGE '--grace is "soon"' --grace soon --plugin "$plugin" demo
-refused 'a grace time without end' $USAGE '--grace is' --grace 3600001 --plugin "$plugin" demo
-refused 'a log level that is none' $USAGE '--log-level is "loud": expected' --log-level loud --plugin "$plugin" demo
-refused 'memory that is too little' $USAGE '--memory-max is "1K": expected' --memory-max 1K --plugin "$plugin" demo
+refused 'a grace time that is none' $USAGE '--grace is "soon"' --grace soon --plugin "$ACTOR" demo
+refused 'a grace time without end' $USAGE '--grace is' --grace 3600001 --plugin "$ACTOR" demo
+refused 'a log level that is none' $USAGE '--log-level is "loud": expected' --log-level loud --plugin "$ACTOR" demo
+refused 'memory that is too little' $USAGE '--memory-max is "1K": expected' --memory-max 1K --plugin "$ACTOR" demo
 
-expect_refusal 'a runtime folder that is relative' $USAGE '--runtime-dir is "x"' "$VMSUP" start -f --runtime-dir x --plugin "$plugin" demo
+expect_refusal 'a runtime folder that is relative' $USAGE '--runtime-dir is "x"' "$VMSUP" start -f --runtime-dir x --plugin "$ACTOR" demo
 mkdir "$WORK/open"
 chmod 0777 "$WORK/open"
-expect_refusal 'a runtime folder that everybody may write' $NOPERM 'open' "$VMSUP" start -f --runtime-dir "$WORK/open" --uid-range "$FIRST_UID:64" --plugin "$plugin" demo
+expect_refusal 'a runtime folder that everybody may write' $NOPERM 'open' "$VMSUP" start -f --runtime-dir "$WORK/open" --uid-range "$FIRST_UID:64" --plugin "$ACTOR" demo
 if type setpriv >/dev/null 2>&1; then
     expect_refusal 'not root' $NOPERM 'root' setpriv --reuid=65534 --regid=65534 --clear-groups \
-        "$VMSUP" start -f --runtime-dir "$RUN" --plugin "$plugin" demo
+        "$VMSUP" start -f --runtime-dir "$RUN" --plugin "$ACTOR" demo
 else
     skip 'not root' 'setpriv is not installed'
 fi
 
 expect_refusal 'stop without a name' $USAGE 'usage: vmsup stop' stop
 expect_refusal 'stop of a wrong name' $USAGE 'expected' stop A
-expect_refusal 'stop of a name that is not running' $UNAVAILABLE 'demo' stop demo
+expect_refusal 'stop of a name that is not known' $NOINPUT 'demo' stop demo
 expect_refusal 'list with an argument' $USAGE 'usage: vmsup list' "$VMSUP" list demo
 check_host 'nothing was left behind' "$WORK/before"
 done_testing

@@ -5,3 +5,17 @@ TEST_PROGRAMS += $(SYSTEM_PLUGINS)
 $(BUILD)/tests/system/%: tests/system/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h
 	@mkdir -p $(@D)
 	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../lib' -lvmsup-plugin
+
+# vmsup with points at which a test can hold it; see supervisor/hold.h. It finds vmproc and the policies beside it.
+HELD_OBJECTS := $(patsubst supervisor/%.c,$(BUILD)/obj/held/%.o,$(wildcard supervisor/*.c))
+TEST_PROGRAMS += $(BUILD)/tests/held/vmsup
+
+$(BUILD)/obj/held/%.o: supervisor/%.c | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DVMSUP_TEST_POINTS -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/held/vmsup: $(HELD_OBJECTS) $(call lib,jail) $(call lib,policy) $(call lib,proto) $(call lib,common) $(BUILD)/vmproc
+	@mkdir -p $(@D)
+	ln -sfn ../../vmproc $(@D)/vmproc
+	ln -sfn ../../policy $(@D)/policy
+	$(CC) $(LDHARDENING) -o $@ $(filter-out $(BUILD)/vmproc,$^) $(LIBS_SUPERVISOR)

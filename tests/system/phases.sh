@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Each of the three processes killed, stopped and crashed in each phase of a VM's life. The supervisor is held at a named point (a build of
+# it with such points; see supervisor/hold.h), the deed is done, the supervisor is let go, and the VM is ended if it is not ending
+# by itself. Whatever was done when: the VM ends soon, and the host is as it was before.
+# shellcheck source=tests/system/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+held=$BUILD/tests/held/vmsup
+if [ "${INSTALLED:-0}" = 1 ]; then
+    skip 'phases' 'the installed program has no points to hold it at; the same sources are tested in the tree'
+    done_testing
+    exit 0
+fi
+VMSUP=$held
+fifo=$WORK/hold
+mkfifo "$fifo" "$fifo.go"
+exec 8<>"$fifo" 9<>"$fifo.go"
+snapshot >"$WORK/before"
+
+child_of() { # SUPERVISOR ROLE
+    local child name
+    for child in $(pgrep -P "$1"); do
+        name=$(cat "/proc/$child/comm")
+        case $2 in
+        vmproc) [ "$name" != vmproc ] || echo "$child" ;;
+        plugin) [ "$name" = vmproc ] || echo "$child" ;;
+        esac
+    done
+}
+
+do_deed() { # DEED PID
+    case $1 in
+    killed) kill -KILL "$2" ;;
+    stopped) kill -STOP "$2" ;;
+    crashed) "$BUILD/tests/system/crash" "$2" ;;
+    esac
+}
+
+is_gone() { # PID
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# Ends what does not end by itself, then waits. A supervisor that is gone has left things, which stop clears.
+end_it() { # PID
+    [ "$ending" = 1 ] && wait_until 5 is_gone "$1" && [ "$role" != supervisor ] && return 0
+    stop demo
+    wait_until 10 is_gone "$1"
+}
+
+try() { # POINT ROLE DEED
+    local point=$1 role=$2 deed=$3 name="$2 $3 at $1" ending=1 job word supervisor victim
+    VMSUP_HOLD=$point:$fifo start -f --grace 200 --plugin "$ACTOR" demo -- stay </dev/null >"$WORK/log" 2>&1 8<&- 9<&- &
+    job=$!
+    case $point in stopping | killing | gone)
+        wait_until 10 grep -q '^vmsup: plugin ' "$WORK/log"
+        pkill -TERM -P "$job"
+        ;;
+    esac
+    if ! read -r -t $((10 * TIME_FACTOR)) -u 8 word supervisor || [ "$word" != "$point" ]; then
+        not_ok "$name" 'the supervisor did not come to that point:' "$(cat "$WORK/log")"
+        kill "$job" 2>/dev/null
+        wait "$job"
+        return
+    fi
+    victim=$supervisor
+    [ "$role" = supervisor ] || victim=$(child_of "$supervisor" "$role")
+    if [ -z "$victim" ] || ! do_deed "$deed" "$victim"; then
+        not_ok "$name" "there is no $role to be $deed"
+        victim=
+    fi
+    # What is stopped does not end the VM, unless it was to end anyway.
+    case $deed/$point in stopped/stopping | stopped/killing | stopped/gone) ;; stopped/*) ending=0 ;; esac
+    echo >&9
+    if [ -n "$victim" ]; then check "$name: the VM ends" end_it "$supervisor"; fi
+    wait "$job"
+    # Who was killed in the middle of a word leaves a byte.
+    while read -r -t 0.01 -u 9 word; do :; done
+    check_host "$name: nothing was left behind" "$WORK/before"
+}
+
+for deed in killed stopped crashed; do
+    for point in runtime resources vmproc children confined setup ready running stopping killing gone; do
+        try "$point" supervisor "$deed"
+    done
+    for point in vmproc children confined setup ready running stopping killing; do
+        try "$point" vmproc "$deed"
+    done
+    for point in children confined setup ready running stopping killing; do
+        try "$point" plugin "$deed"
+    done
+done
+done_testing
