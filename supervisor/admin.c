@@ -177,10 +177,10 @@ admin_destroy(struct admin *admin)
     free(admin);
 }
 
-int
-admin_connect(const char *base, const char *name)
+static int
+connect_to(const char *base, const char *name)
 {
-    struct timeval patience = { .tv_sec = ADMIN_PATIENCE / 1000 };
+    struct timeval patience = { .tv_sec = ADMIN_ANSWER_TIME };
     struct sockaddr_un address;
     int result = make_address(base, name, &address), fd;
 
@@ -200,40 +200,63 @@ admin_connect(const char *base, const char *name)
     return fd;
 }
 
-int
-admin_ask(int socket, bool stop, bool now, int *error)
+static ssize_t
+pack_request(enum admin_request wanted, uint8_t *buffer)
 {
     AdminRequest request = ADMIN_REQUEST__INIT;
-    AdminStop wanted = ADMIN_STOP__INIT;
+    AdminStop stop = ADMIN_STOP__INIT;
     AdminStatus status = ADMIN_STATUS__INIT;
+
+    stop.now = wanted == ADMIN_STOP_NOW;
+    request.message_case = wanted == ADMIN_STATUS ? ADMIN_REQUEST__MESSAGE_STATUS : ADMIN_REQUEST__MESSAGE_STOP;
+    if (wanted == ADMIN_STATUS)
+        request.status = &status;
+    else
+        request.stop = &stop;
+    return message_pack(&request.base, buffer, ADMIN_MESSAGE_MAX);
+}
+
+static int
+read_reply(const uint8_t *buffer, size_t size, struct admin_status *status)
+{
+    struct arena arena;
+    const AdminReply *reply;
+    int result = arena_create(&arena, ARENA_SIZE);
+
+    if (result < 0)
+        return result;
+    reply = message_unpack(&arena, &admin_reply__descriptor, buffer, size);
+    if (reply == NULL) {
+        result = -EBADMSG;
+    } else {
+        *status = (struct admin_status){
+            .error = (int)reply->error, .vmproc = (pid_t)reply->vmproc_pid, .plugin = (pid_t)reply->plugin_pid, .grace = reply->grace,
+        };
+        strlcpy(status->state, reply->state, sizeof status->state);
+    }
+    arena_destroy(&arena);
+    return result;
+}
+
+int
+admin_ask(const char *base, const char *name, enum admin_request wanted, struct admin_status *status)
+{
     uint8_t buffer[ADMIN_MESSAGE_MAX];
     struct message_fds fds;
-    struct arena arena;
-    AdminReply *reply;
+    int socket = connect_to(base, name), result;
     ssize_t size;
-    int result;
 
-    wanted.now = now;
-    request.message_case = stop ? ADMIN_REQUEST__MESSAGE_STOP : ADMIN_REQUEST__MESSAGE_STATUS;
-    if (stop)
-        request.stop = &wanted;
-    else
-        request.status = &status;
-    size = message_pack(&request.base, buffer, sizeof buffer);
+    if (socket < 0)
+        return socket;
+    size = pack_request(wanted, buffer);
     result = size < 0 ? (int)size : message_send(socket, buffer, (size_t)size, NULL, 0, 0);
-    if (result < 0)
-        return result;
-    size = message_receive(socket, buffer, sizeof buffer, &fds, 0, 0);
-    if (size <= 0)
-        return size == 0 ? -EPIPE : (int)size;
-    result = arena_create(&arena, ARENA_SIZE);
-    if (result < 0)
-        return result;
-    reply = message_unpack(&arena, &admin_reply__descriptor, buffer, (size_t)size);
-    if (reply == NULL)
-        result = -EBADMSG;
-    else
-        *error = (int)reply->error;
-    arena_destroy(&arena);
+    if (result == 0) {
+        size = message_receive(socket, buffer, sizeof buffer, &fds, 0, 0);
+        if (size > 0)
+            result = read_reply(buffer, (size_t)size, status);
+        else
+            result = size == 0 ? -EPIPE : (int)size;
+    }
+    fd_close(&socket);
     return result;
 }

@@ -18,6 +18,9 @@
 #define ADMIN_CONNECTIONS_MAX 4
 #define ADMIN_PATIENCE 2000
 #define ADMIN_MESSAGE_MAX 1024
+/* How long who asks waits for a supervisor that may still be starting, in seconds. */
+#define ADMIN_ANSWER_TIME 3
+#define ADMIN_STATE_MAX 16
 
 struct admin;
 
@@ -33,10 +36,17 @@ int admin_serve(struct admin *admin, struct loop *loop, admin_answer *answer, vo
 /* Closes everything; the socket's file goes with the runtime folder. NULL is nothing. */
 void admin_destroy(struct admin *admin);
 
-/* The other side: connects to the socket of `name`. A descriptor, or -ENOENT, -ECONNREFUSED… */
-int admin_connect(const char *base, const char *name);
+/* What a supervisor says of its VM. */
+struct admin_status {
+    int error; /* a positive errno, or 0 */
+    char state[ADMIN_STATE_MAX];
+    pid_t vmproc, plugin;
+    unsigned int grace; /* milliseconds */
+};
 
-/* Sends a request and waits for its answer. 0 with what the reply says in error and pids; a negative errno. */
-int admin_ask(int socket, bool stop, bool now, int *error);
+enum admin_request { ADMIN_STATUS, ADMIN_STOP, ADMIN_STOP_NOW };
+
+/* Asks the supervisor of `name` and waits for its answer, ADMIN_ANSWER_TIME at most. 0 with *status, or a negative errno. */
+int admin_ask(const char *base, const char *name, enum admin_request wanted, struct admin_status *status);
 
 #endif

@@ -4,8 +4,8 @@
  * no fault unless a limit asks for one.
  *
  * The directory is locked by flock(2) for as long as its supervisor lives, so that another of the same name cannot take it for a
- * leftover; NAME is told from that of another runtime folder by name_qualify(). All descriptors that are needed later are opened at once; root needs no capability to use them.
- * With landlock, removing directories from vmsup and from the mount's root must be left open. A controller that was switched on
+ * leftover; NAME is told from that of another runtime folder by name_qualify(). All descriptors that are needed later are opened at
+ * once; root needs no capability to use them. With landlock, removing directories from vmsup and from the mount's root must be left open. A controller that was switched on
  * for a limit stays on in the mount's root: others may have come to use it.
  */
 #ifndef VMSUP_SUPERVISOR_CGROUP_H

@@ -3,6 +3,7 @@
 #include "common/fd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ make_raw(struct console *console)
 {
     struct termios raw;
 
-    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &console->before) < 0)
+    if (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) != getpgrp() || tcgetattr(STDIN_FILENO, &console->before) < 0)
         return;
     raw = console->before;
     cfmakeraw(&raw);
@@ -47,6 +48,9 @@ console_begin(struct console *console, struct loop *loop, int to_plugin, int fro
 {
     int result;
 
+    /* In the background of a shell the terminal is somebody else's: reading from it fails, and does not stop the supervisor. */
+    signal(SIGTTIN, SIG_IGN);
+    signal(SIGTTOU, SIG_IGN);
     *console = (struct console){ .to_plugin = to_plugin, .from_plugin = from_plugin, .escape = escape, .context = context };
     make_raw(console);
     result = fd_set_nonblocking(to_plugin, true);

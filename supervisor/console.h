@@ -1,7 +1,7 @@
 /*
  * The guest's console: with a VM in the foreground, standard input goes to the plugin's descriptor 0 and its descriptor 1 to standard
  * output. The plugin never holds the terminal itself. A terminal is put into raw mode and put back by console_end(); in it, control-]
- * asks for the VM to be stopped. Nothing here blocks.
+ * asks for the VM to be stopped. In the background of a shell nothing is read from the terminal, and its mode stays. Nothing here blocks.
  */
 #ifndef VMSUP_SUPERVISOR_CONSOLE_H
 #define VMSUP_SUPERVISOR_CONSOLE_H

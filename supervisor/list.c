@@ -1,6 +1,7 @@
 /* `vmsup list`: running VMs, and stopped ones with their last reason. `vmsup version`. */
 #include "build_id.h"
 #include "common/log.h"
+#include "supervisor/admin.h"
 #include "supervisor/options.h"
 #include "supervisor/runtime.h"
 #include "supervisor/verbs.h"
@@ -11,11 +12,23 @@
 #include <sysexits.h>
 
 static void
-print_entry(const struct runtime_entry *entry)
+print_running(const char *base, const struct runtime_entry *entry)
+{
+    struct admin_status status;
+
+    if (admin_ask(base, entry->name, ADMIN_STATUS, &status) < 0)
+        printf("%-32s running   supervisor %d, which does not answer\n", entry->name, (int)entry->pid);
+    else
+        printf("%-32s %-9s supervisor %d, vmproc %d, plugin %d\n", entry->name, status.state, (int)entry->pid, (int)status.vmproc,
+               (int)status.plugin);
+}
+
+static void
+print_entry(const char *base, const struct runtime_entry *entry)
 {
     switch (entry->state) {
     case RUNTIME_RUNNING:
-        printf("%-32s running   supervisor %d\n", entry->name, (int)entry->pid);
+        print_running(base, entry);
         break;
     case RUNTIME_LEFTOVER:
         printf("%-32s stopped   its supervisor was killed\n", entry->name);
@@ -55,7 +68,7 @@ list_main(int argc, char **argv)
         return failure.exit_code;
     }
     for (ssize_t i = 0; i < count; i++)
-        print_entry(&entries[i]);
+        print_entry(base, &entries[i]);
     free(entries);
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }

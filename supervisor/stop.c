@@ -17,8 +17,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* Beyond the grace time, which only the supervisor knows: its limit and what clean-up takes. */
-#define STOP_PATIENCE (OPTIONS_GRACE_MAX + 10000)
+/* Beyond the grace time, which the supervisor tells: what clean-up may take, in milliseconds. */
+#define STOP_PATIENCE 10000
 
 struct stop {
     const char *base, *name;
@@ -74,18 +74,6 @@ clear_leftovers(const struct stop *stop)
 }
 
 static int
-ask(const struct stop *stop)
-{
-    int socket = admin_connect(stop->base, stop->name), error = 0, result;
-
-    if (socket < 0)
-        return socket;
-    result = admin_ask(socket, true, stop->now, &error);
-    fd_close(&socket);
-    return result < 0 ? result : -error;
-}
-
-static int
 tell_how_it_ended(const struct stop *stop)
 {
     struct runtime_entry entry;
@@ -96,21 +84,43 @@ tell_how_it_ended(const struct stop *stop)
     return EX_OK;
 }
 
+/* A supervisor that does not answer, or does not end, is stopped or stuck: it is killed, and its VM with it. */
+static void
+kill_supervisor(const struct stop *stop, int pidfd, const char *why)
+{
+    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
+
+    log_warn("%s: %s: it is killed", stop->name, why);
+    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    poll(&gone, 1, STOP_PATIENCE);
+}
+
+static int
+wait_for_end(int pidfd, unsigned int grace)
+{
+    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
+    int limit = STOP_PATIENCE + (int)(grace < OPTIONS_GRACE_MAX ? grace : OPTIONS_GRACE_MAX);
+
+    return poll(&gone, 1, limit) > 0 ? 0 : -ETIMEDOUT;
+}
+
 static int
 stop_running(const struct stop *stop, pid_t pid)
 {
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), result = ask(stop);
-    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1, result;
+    struct admin_status status = { 0 };
+    char why[128];
 
-    /* A supervisor that cannot answer, because it is stopped or stuck, is killed, and its VM with it. */
-    if (result < 0 && pidfd >= 0) {
-        log_warn("%s: its supervisor does not answer (%s): it is killed", stop->name, strerror(-result));
-        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    }
-    if (pidfd >= 0 && poll(&gone, 1, STOP_PATIENCE) == 0) {
-        log_error("%s: its supervisor does not end", stop->name);
-        fd_close(&pidfd);
+    if (pidfd < 0) {
+        log_error("%s: its supervisor cannot be found now: try again", stop->name);
         return EX_TEMPFAIL;
+    }
+    result = admin_ask(stop->base, stop->name, stop->now ? ADMIN_STOP_NOW : ADMIN_STOP, &status);
+    if (result == 0)
+        result = wait_for_end(pidfd, status.grace);
+    if (result < 0) {
+        snprintf(why, sizeof why, "its supervisor does not %s (%s)", result == -ETIMEDOUT ? "end" : "answer", strerror(-result));
+        kill_supervisor(stop, pidfd, why);
     }
     fd_close(&pidfd);
     return result < 0 ? clear_leftovers(stop) : tell_how_it_ended(stop);

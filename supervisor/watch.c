@@ -152,6 +152,7 @@ on_admin(void *context, const AdminRequest *request, uid_t uid, AdminReply *repl
     /* Packing only reads it. */
     reply->state = (char *)(uintptr_t)name_state(watch);
     reply->pid = (uint32_t)getpid();
+    reply->grace = watch->plan->options->grace;
     reply->vmproc_pid = (uint32_t)watch->vmproc.process->pid;
     reply->plugin_pid = (uint32_t)watch->plugin.process->pid;
 }

@@ -95,7 +95,7 @@ snapshot() {
     processes
     ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/link \1/'
     cut -d' ' -f3- /proc/self/mountinfo | sed 's/^/mount /' | sort
-    find /sys/fs/cgroup -type d -path '*vmsup*' 2>/dev/null | sed 's/^/cgroup /' | sort
+    find /sys/fs/cgroup -type d -path "*/vmsup/*@${RUN:1:3}-${RUN:5}" 2>/dev/null | sed 's/^/cgroup /' | sort
     find "$RUN" -mindepth 1 -path "$RUN/.last" -prune -o -path "$RUN/uids" -prune -o -mindepth 1 -print 2>/dev/null | sort
     ! type nft >/dev/null 2>&1 || nft list tables 2>/dev/null | sed 's/^/nft /'
 }
