@@ -192,7 +192,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(PLUGIN_OBJECTS) $(ARCHIVES)
 
 # The sources that are generated, for tools that read sources.
 .PHONY: generated
-generated: $(GENERATED) $(GUESTS)
+generated: $(GENERATED) $(GUESTS) $(BUILD)/tests/conformance/guests.h
 
 # tests/run builds by itself, since it needs several builds.
 check:

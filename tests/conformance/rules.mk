@@ -34,6 +34,8 @@ $(CONFORMANCE)/crosvm.o: $(CONFORMANCE_SOURCES) $(CONFORMANCE_HEADERS) $(CONFORM
 $(CONFORMANCE)/conform-crosvm: $(CONFORMANCE)/crosvm.o
 	$(CC) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../../lib' -l:libcrosvm_plugin.so -lpthread
 
+TEST_PROGRAMS += $(CONFORMANCE)/conform-vmsup $(CONFORMANCE)/conform-crosvm
+
 .PHONY: conformance-programs
 conformance-programs: $(CONFORMANCE)/conform-vmsup $(CONFORMANCE)/conform-crosvm
 

@@ -1,8 +1,9 @@
 #include "probe.h"
 
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static const struct probe_attempt *const tables[] = { probe_files, probe_processes, probe_kernel };
@@ -25,11 +26,35 @@ list_attempts(void)
             puts(each->name);
 }
 
+/* The descriptors take the lowest free numbers, 4 and up, and are moved out of the way of what is counted. */
+static int
+take_command(struct probe_command *command)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(PROBE_FDS * sizeof(int))];
+    } control;
+    struct iovec part = { .iov_base = command, .iov_len = sizeof *command };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    int fds[PROBE_FDS];
+
+    if (recvmsg(PROBE_FD_COMMAND, &message, 0) != sizeof *command || CMSG_FIRSTHDR(&message) == NULL)
+        return -1;
+    memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
+    for (int i = 0; i < PROBE_FDS; i++) {
+        /* vmproc's filter has no dup2: what it may not move stays where it came. */
+        if (fcntl(fds[i], F_DUPFD_CLOEXEC, PROBE_FD_HOST_PIDFD + i) != PROBE_FD_HOST_PIDFD + i)
+            return -1;
+        close(fds[i]);
+    }
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
     const struct probe_attempt *attempt;
-    struct probe_target target = { 0 };
+    struct probe_command command;
     char line[64];
     int result, length;
 
@@ -37,12 +62,9 @@ main(int argc, char **argv)
         list_attempts();
         return 0;
     }
-    if (argc != 5 || (attempt = find_attempt(argv[1])) == NULL)
+    if (take_command(&command) < 0 || (attempt = find_attempt(command.attempt)) == NULL)
         return 64;
-    target.process = (pid_t)atol(argv[2]);
-    target.file = argv[3];
-    target.key = (int32_t)atol(argv[4]);
-    result = attempt->function(&target);
+    result = attempt->function(&command);
     length = result == 0 ? snprintf(line, sizeof line, "done\n") : snprintf(line, sizeof line, "errno %d\n", -result);
     return write(STDOUT_FILENO, line, (size_t)length) == length ? 0 : 1;
 }

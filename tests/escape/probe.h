@@ -1,8 +1,8 @@
 /*
- * One attempt to get out of a room. The probe is a static program that is started in place of the plugin or of vmproc, with the
- * very jail that they have, and tries the one attempt that its argument names. It answers on descriptor 1 with one line: "done"
- * where the attempt had its way, "errno N" where the kernel refused, "absent: why" where this kernel lacks what the attempt is about.
- * Where a filter stops it, it says nothing more.
+ * One attempt to get out of a room. The probe is a static program that runs in place of the plugin or of vmproc, in the very jail that
+ * they have. It is told on descriptor 3 which attempt to make, and given, by the same message, descriptors that an attacker would like to
+ * have; it answers on descriptor 1 with one line: "done" where the attempt had its way, "errno N" where the kernel refused. Where a
+ * filter stops it, it says nothing more.
  */
 #ifndef VMSUP_TESTS_ESCAPE_PROBE_H
 #define VMSUP_TESTS_ESCAPE_PROBE_H
@@ -10,22 +10,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What the driver has made outside for the probe to reach for; the numbers of descriptors are the same inside. */
+/* Where the probe hears what to do, and where it puts the descriptors that come along, in this order. */
+#define PROBE_FD_COMMAND 3
 #define PROBE_FD_HOST_PIDFD 10 /* a process of the host's */
 #define PROBE_FD_HOST_MOUNT_NAMESPACE 11
 #define PROBE_FD_TERMINAL 12 /* the terminal of somebody else's session */
-
-/* Passed as arguments: argv[1] names the attempt, argv[2] the process, argv[3] a file, argv[4] the key, all of the host's. */
-struct probe_target {
-    pid_t process;
-    const char *file;
-    int32_t key;
-};
+#define PROBE_FDS 3
 
 #define PROBE_ABSTRACT_SOCKET "vmsup-escape-test"
 
+struct probe_command {
+    char attempt[40];
+    char file[128];  /* a file of the host's */
+    pid_t process;   /* a process of the host's, as the host numbers it */
+    int32_t key;     /* a key of the session that the jail was started from */
+};
+
 /* 0 where the attempt had its way, a negative errno where it was refused. */
-typedef int probe_function(const struct probe_target *target);
+typedef int probe_function(const struct probe_command *command);
 
 struct probe_attempt {
     const char *name;

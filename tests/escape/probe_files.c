@@ -23,14 +23,14 @@ open_file(const char *path, int flags)
 }
 
 static int
-open_host_file(const struct probe_target *target)
+open_host_file(const struct probe_command *command)
 {
-    return open_file(target->file, O_RDONLY);
+    return open_file(command->file, O_RDONLY);
 }
 
 /* Up and out: who may change his root below where he stands can climb above it. */
 static int
-climb_out(const struct probe_target *target)
+climb_out(const struct probe_command *command)
 {
     const char *hole = mkdir("/hole", 0700) == 0 ? "/hole" : "/";
     int result;
@@ -45,29 +45,29 @@ climb_out(const struct probe_target *target)
             return -errno;
     if (chroot(".") < 0)
         return -errno;
-    result = open_file(target->file, O_RDONLY);
+    result = open_file(command->file, O_RDONLY);
     rmdir("/hole");
     return result;
 }
 
 static int
-mount_filesystem(const struct probe_target *target)
+mount_filesystem(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return mount("none", "/", "tmpfs", 0, NULL) < 0 ? -errno : 0;
 }
 
 static int
-open_tree_clone(const struct probe_target *target)
+open_tree_clone(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE) < 0 ? -errno : 0;
 }
 
 static int
-make_device_node(const struct probe_target *target)
+make_device_node(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     if (mknod("/node", S_IFCHR | 0600, makedev(1, 1)) < 0)
         return -errno;
     unlink("/node");
@@ -75,25 +75,25 @@ make_device_node(const struct probe_target *target)
 }
 
 static int
-enter_mount_namespace(const struct probe_target *target)
+enter_mount_namespace(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return setns(PROBE_FD_HOST_MOUNT_NAMESPACE, CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
 static int
-unshare_user_namespace(const struct probe_target *target)
+unshare_user_namespace(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
 }
 
 static int
-clone_user_namespace(const struct probe_target *target)
+clone_user_namespace(const struct probe_command *command)
 {
     long pid = syscall(SYS_clone, CLONE_NEWUSER | 17 /* SIGCHLD */, 0, 0, 0, 0);
 
-    (void)target;
+    (void)command;
     if (pid < 0)
         return -errno;
     if (pid == 0)
@@ -102,28 +102,28 @@ clone_user_namespace(const struct probe_target *target)
 }
 
 static int
-unshare_mount_namespace(const struct probe_target *target)
+unshare_mount_namespace(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return unshare(CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
 static int
-open_kvm(const struct probe_target *target)
+open_kvm(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return open_file("/dev/kvm", O_RDWR);
 }
 
 static int
-open_by_handle(const struct probe_target *target)
+open_by_handle(const struct probe_command *command)
 {
     struct {
         struct file_handle header;
         unsigned char bytes[8];
     } handle = { .header = { .handle_bytes = 8, .handle_type = 1 }, .bytes = { 2 } };
 
-    (void)target;
+    (void)command;
     /* The root inode of the file system that the working directory is on: what escaped from early containers. */
     int fd = open_by_handle_at(AT_FDCWD, &handle.header, O_RDONLY);
 
@@ -133,7 +133,19 @@ open_by_handle(const struct probe_target *target)
     return 0;
 }
 
+/* A descriptor that nobody gave: beside the standard ones, the command's and those that came with it. */
+static int
+find_descriptor(const struct probe_command *command)
+{
+    (void)command;
+    for (int fd = PROBE_FD_COMMAND + 1; fd < 1024; fd++)
+        if (fcntl(fd, F_GETFD) >= 0 && (fd < PROBE_FD_HOST_PIDFD || fd >= PROBE_FD_HOST_PIDFD + PROBE_FDS))
+            return 0;
+    return -EBADF;
+}
+
 const struct probe_attempt probe_files[] = {
+    { "inherited-descriptor", find_descriptor },
     { "open-host-file", open_host_file },
     { "climb-out", climb_out },
     { "mount", mount_filesystem },

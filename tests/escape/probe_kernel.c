@@ -28,27 +28,27 @@ open_socket(int family, int type, int protocol)
 }
 
 static int
-raw_socket(const struct probe_target *target)
+raw_socket(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
 }
 
 static int
-packet_socket(const struct probe_target *target)
+packet_socket(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return open_socket(AF_PACKET, SOCK_RAW, __builtin_bswap16(ETH_P_ALL));
 }
 
 static int
-connect_abstract_socket(const struct probe_target *target)
+connect_abstract_socket(const struct probe_command *command)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof PROBE_ABSTRACT_SOCKET);
     int result, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)target;
+    (void)command;
     if (fd < 0)
         return -errno;
     memcpy(address.sun_path + 1, PROBE_ABSTRACT_SOCKET, sizeof PROBE_ABSTRACT_SOCKET - 1);
@@ -59,7 +59,7 @@ connect_abstract_socket(const struct probe_target *target)
 }
 
 static int
-load_bpf(const struct probe_target *target)
+load_bpf(const struct probe_command *command)
 {
     static const struct bpf_insn program[] = {
         { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
@@ -70,7 +70,7 @@ load_bpf(const struct probe_target *target)
     };
     long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
 
-    (void)target;
+    (void)command;
     if (fd < 0)
         return -errno;
     close((int)fd);
@@ -82,7 +82,7 @@ load_bpf(const struct probe_target *target)
  * With one entry each, the rings are one mapping and the entries another.
  */
 static int
-open_by_io_uring(const struct probe_target *target)
+open_by_io_uring(const struct probe_command *command)
 {
     struct io_uring_params params = { 0 };
     int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
@@ -98,7 +98,7 @@ open_by_io_uring(const struct probe_target *target)
     memset(entry, 0, sizeof *entry);
     entry->opcode = IORING_OP_OPENAT;
     entry->fd = AT_FDCWD;
-    entry->addr = (uint64_t)target->file;
+    entry->addr = (uint64_t)command->file;
     *(uint32_t *)(void *)(rings + params.sq_off.array) = 0;
     __atomic_store_n((uint32_t *)(void *)(rings + params.sq_off.tail), 1, __ATOMIC_RELEASE);
     if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
@@ -109,50 +109,50 @@ open_by_io_uring(const struct probe_target *target)
 }
 
 static int
-call_x32(const struct probe_target *target)
+call_x32(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return syscall(0x40000000 + SYS_getpid) < 0 ? -errno : 0;
 }
 
 /* open(2) of i386, whose number 5 is another call's here. The path must lie below 4 GiB. */
 static int
-call_i386(const struct probe_target *target)
+call_i386(const struct probe_command *command)
 {
     char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     long result = 5;
 
     if (low == MAP_FAILED)
         return -errno;
-    strncpy(low, target->file, 4095);
+    strncpy(low, command->file, 4095);
     __asm__ volatile("int $0x80" : "+a"(result) : "b"(low), "c"(O_RDONLY), "d"(0) : "memory", "r8", "r9", "r10", "r11");
     /* A 32-bit call gives a 32-bit result. */
     return (int)result < 0 ? (int)result : 0;
 }
 
 static int
-become_root(const struct probe_target *target)
+become_root(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return setresuid(1, 1, 1) < 0 ? -errno : 0;
 }
 
 static int
-raise_capability(const struct probe_target *target)
+raise_capability(const struct probe_command *command)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct data[2] = { { .effective = 1u << CAP_KILL, .permitted = 1u << CAP_KILL } };
 
-    (void)target;
+    (void)command;
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
 static int
-set_host_name(const struct probe_target *target)
+set_host_name(const struct probe_command *command)
 {
     char name[65];
 
-    (void)target;
+    (void)command;
     if (gethostname(name, sizeof name) < 0)
         return -errno;
     return sethostname(name, strlen(name)) < 0 ? -errno : 0;

@@ -14,69 +14,69 @@
 #include <unistd.h>
 
 static int
-see_process(const struct probe_target *target)
+see_process(const struct probe_command *command)
 {
-    return kill(target->process, 0) < 0 ? -errno : 0;
+    return kill(command->process, 0) < 0 ? -errno : 0;
 }
 
 static int
-see_process_in_proc(const struct probe_target *target)
+see_process_in_proc(const struct probe_command *command)
 {
     char path[64];
     struct stat status;
 
-    snprintf(path, sizeof path, "/proc/%d/status", (int)target->process);
+    snprintf(path, sizeof path, "/proc/%d/status", (int)command->process);
     return stat(path, &status) < 0 ? -errno : 0;
 }
 
 static int
-signal_process(const struct probe_target *target)
+signal_process(const struct probe_command *command)
 {
-    return kill(target->process, SIGCONT) < 0 ? -errno : 0;
+    return kill(command->process, SIGCONT) < 0 ? -errno : 0;
 }
 
 static int
-signal_by_pidfd(const struct probe_target *target)
+signal_by_pidfd(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return syscall(SYS_pidfd_send_signal, PROBE_FD_HOST_PIDFD, SIGCONT, NULL, 0) < 0 ? -errno : 0;
 }
 
 static int
-trace_process(const struct probe_target *target)
+trace_process(const struct probe_command *command)
 {
-    if (ptrace(PTRACE_SEIZE, target->process, NULL, NULL) < 0)
+    if (ptrace(PTRACE_SEIZE, command->process, NULL, NULL) < 0)
         return -errno;
     return 0;
 }
 
 static int
-read_process_memory(const struct probe_target *target)
+read_process_memory(const struct probe_command *command)
 {
     /* Where it reads does not matter: who may not is refused before, who may gets EFAULT for an address that is not mapped. */
     char byte;
     struct iovec local = { &byte, 1 }, remote = { (void *)&byte, 1 };
 
-    if (process_vm_readv(target->process, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
+    if (process_vm_readv(command->process, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
         return -errno;
     return 0;
 }
 
 static int
-open_pidfd(const struct probe_target *target)
+open_pidfd(const struct probe_command *command)
 {
-    return syscall(SYS_pidfd_open, target->process, 0) < 0 ? -errno : 0;
+    return syscall(SYS_pidfd_open, command->process, 0) < 0 ? -errno : 0;
 }
 
 static int
-take_descriptor(const struct probe_target *target)
+take_descriptor(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return syscall(SYS_pidfd_getfd, PROBE_FD_HOST_PIDFD, 0, 0) < 0 ? -errno : 0;
 }
 
 static int
-set_priority(const struct probe_target *target)
+set_priority(const struct probe_command *command)
 {
     struct {
         uint32_t size, policy;
@@ -86,42 +86,42 @@ set_priority(const struct probe_target *target)
         uint64_t rest[3];
     } attributes = { .size = 48 };
 
-    return syscall(SYS_sched_setattr, target->process, &attributes, 0) < 0 ? -errno : 0;
+    return syscall(SYS_sched_setattr, command->process, &attributes, 0) < 0 ? -errno : 0;
 }
 
 /* Types a line into a terminal, as if its user had. */
 static int
-type_into_terminal(const struct probe_target *target)
+type_into_terminal(const struct probe_command *command)
 {
     char byte = '\n';
 
-    (void)target;
+    (void)command;
     return ioctl(PROBE_FD_TERMINAL, TIOCSTI, &byte) < 0 ? -errno : 0;
 }
 
 /* Pastes the selection of a virtual console. */
 static int
-paste_into_console(const struct probe_target *target)
+paste_into_console(const struct probe_command *command)
 {
     char subcode = TIOCL_GETSHIFTSTATE;
 
-    (void)target;
+    (void)command;
     return ioctl(PROBE_FD_TERMINAL, TIOCLINUX, &subcode) < 0 ? -errno : 0;
 }
 
 static int
-read_key(const struct probe_target *target)
+read_key(const struct probe_command *command)
 {
     char buffer[16];
 
-    return syscall(SYS_keyctl, KEYCTL_READ, target->key, buffer, sizeof buffer) < 0 ? -errno : 0;
+    return syscall(SYS_keyctl, KEYCTL_READ, command->key, buffer, sizeof buffer) < 0 ? -errno : 0;
 }
 
 /* The session keyring that a process inherits from whoever started it. */
 static int
-find_key_in_session(const struct probe_target *target)
+find_key_in_session(const struct probe_command *command)
 {
-    (void)target;
+    (void)command;
     return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", PROBE_ABSTRACT_SOCKET, 0) < 0 ? -errno : 0;
 }
 

@@ -34,11 +34,11 @@ if type cc pkg-config >/dev/null 2>&1 && [ "${SANITIZED:-0}" != 1 ]; then
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
     mkdir "$WORK/author"
     # shellcheck disable=SC2046
-    check 'an author builds a plugin with pkg-config' cc -o "$WORK/author/plugin" "$TREE/tests/system/actor.c" \
+    check 'an author builds a plugin with pkg-config' cc -D_GNU_SOURCE -o "$WORK/author/plugin" "$TREE/tests/system/actor.c" \
         $(pkg-config --cflags --libs vmsup-plugin) "-Wl,-rpath,$prefix/lib"
     expect 'which runs' 100 'plugin exited 4' start -f --plugin "$WORK/author/plugin" demo -- exit 4
     # shellcheck disable=SC2046
-    check 'an author builds a static plugin' cc -static -o "$WORK/author/static" "$TREE/tests/system/actor.c" \
+    check 'an author builds a static plugin' cc -D_GNU_SOURCE -static -o "$WORK/author/static" "$TREE/tests/system/actor.c" \
         -I"$prefix/include" "$prefix/lib/libvmsup-plugin.a" $(pkg-config --libs --static libprotobuf-c libbsd) -lpthread
     expect 'which runs, with no library in its root' 100 'plugin exited 6' start -f --plugin "$WORK/author/static" demo -- exit 6
 elif [ "${SANITIZED:-0}" = 1 ]; then
