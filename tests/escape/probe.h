@@ -29,9 +29,11 @@ struct probe_command {
 /* 0 where the attempt had its way, a negative errno where it was refused. */
 typedef int probe_function(const struct probe_command *command);
 
+/* What the layers behind the filter answer, in the plugin's jail and in vmproc's; 0 where the filter alone stands before it. */
 struct probe_attempt {
     const char *name;
     probe_function *function;
+    int refusals[2];
 };
 
 /* By topic, each table ended by an entry without a name. */

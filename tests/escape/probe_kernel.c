@@ -45,14 +45,13 @@ static int
 connect_abstract_socket(const struct probe_command *command)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof PROBE_ABSTRACT_SOCKET);
+    const socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof PROBE_ABSTRACT_SOCKET);
     int result, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)command;
     if (fd < 0)
         return -errno;
     memcpy(address.sun_path + 1, PROBE_ABSTRACT_SOCKET, sizeof PROBE_ABSTRACT_SOCKET - 1);
-    length--;
     result = connect(fd, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
     close(fd);
     return result;
@@ -159,15 +158,15 @@ set_host_name(const struct probe_command *command)
 }
 
 const struct probe_attempt probe_kernel[] = {
-    { "raw-socket", raw_socket },
-    { "packet-socket", packet_socket },
-    { "abstract-socket", connect_abstract_socket },
-    { "bpf", load_bpf },
-    { "io-uring", open_by_io_uring },
-    { "x32", call_x32 },
-    { "i386", call_i386 },
-    { "setresuid", become_root },
-    { "capset", raise_capability },
-    { "sethostname", set_host_name },
+    { "raw-socket", raw_socket, { EPERM, EPERM } },
+    { "packet-socket", packet_socket, { EPERM, EPERM } },
+    { "abstract-socket", connect_abstract_socket, { ECONNREFUSED, ECONNREFUSED } },
+    { "bpf", load_bpf, { EPERM, EPERM } },
+    { "io-uring", open_by_io_uring, { ENOENT, ENOMEM } }, /* vmproc may lock no memory, so that it gets no ring */
+    { "x32", call_x32, { 0, 0 } }, /* getpid(2) does no harm: that these numbers are refused at all is the filter's work */
+    { "i386", call_i386, { ENOENT, ENOENT } },
+    { "setresuid", become_root, { EINVAL, EPERM } }, /* the plugin's user namespace has no such user */
+    { "capset", raise_capability, { EPERM, EPERM } },
+    { "sethostname", set_host_name, { EPERM, EPERM } },
     { 0 },
 };
