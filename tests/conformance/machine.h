@@ -4,8 +4,8 @@
  *
  * The cases are written in the interface's original names; the build makes the same program with ours out of them.
  */
-#ifndef TESTS_CONFORMANCE_MACHINE_H
-#define TESTS_CONFORMANCE_MACHINE_H
+#ifndef VMSUP_TESTS_CONFORMANCE_MACHINE_H
+#define VMSUP_TESTS_CONFORMANCE_MACHINE_H
 
 #include "api.h"
 #include "guests.h"
