@@ -160,9 +160,6 @@ cgroup_remove(struct cgroup *cgroup)
     if (cgroup->directory >= 0)
         result = empty_and_remove(cgroup);
     close_directory(cgroup);
-    /* Other VMs may be in it: then it stays. */
-    if (cgroup->mount >= 0)
-        unlinkat(cgroup->mount, PARENT_NAME, AT_REMOVEDIR);
     cgroup_close(cgroup);
     return result;
 }

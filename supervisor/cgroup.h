@@ -5,8 +5,8 @@
  *
  * The directory is locked by flock(2) for as long as its supervisor lives, so that another of the same name cannot take it for a
  * leftover; NAME is told from that of another runtime folder by name_qualify(). All descriptors that are needed later are opened at
- * once; root needs no capability to use them. With landlock, removing directories from vmsup and from the mount's root must be left open. A controller that was switched on
- * for a limit stays on in the mount's root: others may have come to use it.
+ * once; root needs no capability to use them. With landlock, removing directories from vmsup must be left open. vmsup itself stays, empty:
+ * nobody may write the mount's root without a capability. So does a controller that was switched on for a limit.
  */
 #ifndef VMSUP_SUPERVISOR_CGROUP_H
 #define VMSUP_SUPERVISOR_CGROUP_H
@@ -48,8 +48,8 @@ int cgroup_kill(const struct cgroup *cgroup);
 uint64_t cgroup_oom_kills(const struct cgroup *cgroup);
 
 /*
- * Kills what is in it, waits until they are gone (CGROUP_REMOVE_WAIT milliseconds at most), removes it, and vmsup where
- * that is empty. 0 or a negative errno; closes the descriptors whatever happens.
+ * Kills what is in it, waits until they are gone (CGROUP_REMOVE_WAIT milliseconds at most), removes it. 0 or a negative errno; closes
+ * the descriptors whatever happens.
  */
 #define CGROUP_REMOVE_WAIT 5000
 int cgroup_remove(struct cgroup *cgroup);

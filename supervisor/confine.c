@@ -20,7 +20,7 @@
 #define ACCESS_REFER (1ULL << 13)
 #define ACCESS_TRUNCATE (1ULL << 14)
 #define ACCESS_IOCTL_DEV (1ULL << 15)
-#define NEEDED                                                                                                                     \
+#define RUNTIME_ACCESS                                                                                                              \
     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |   \
      LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR)
 
@@ -54,7 +54,7 @@ allow_path(int ruleset, const char *path, uint64_t access)
 }
 
 static int
-lock_files(const char *const *paths, size_t path_count)
+lock_files(const char *runtime, const char *cgroups)
 {
     const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     struct landlock_ruleset_attr attributes = { .handled_access_fs = handled_access(version) };
@@ -67,8 +67,9 @@ lock_files(const char *const *paths, size_t path_count)
     ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes.handled_access_fs, 0);
     if (ruleset < 0)
         return -errno;
-    for (size_t i = 0; i < path_count && result == 0; i++)
-        result = allow_path(ruleset, paths[i], NEEDED | (version >= 3 ? ACCESS_TRUNCATE : 0));
+    result = allow_path(ruleset, runtime, RUNTIME_ACCESS | (version >= 3 ? ACCESS_TRUNCATE : 0));
+    if (result == 0 && cgroups != NULL)
+        result = allow_path(ruleset, cgroups, LANDLOCK_ACCESS_FS_REMOVE_DIR);
     if (result == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
         result = -errno;
     fd_close(&ruleset);
@@ -109,13 +110,13 @@ load_filters(const struct policy_program *program)
 }
 
 int
-confine_self(const char *const *paths, size_t path_count, const struct policy_program *program, struct failure *failure)
+confine_self(const char *runtime, const char *cgroups, const struct policy_program *program, struct failure *failure)
 {
     int result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
 
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot set no_new_privs on itself: %s", strerror(-result));
-    result = lock_files(paths, path_count);
+    result = lock_files(runtime, cgroups);
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot lock files away from itself: %s", strerror(-result));
     result = drop_capabilities();

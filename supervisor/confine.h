@@ -1,7 +1,7 @@
 /*
  * The supervisor gives up what it needed to set a VM up. What it keeps: CAP_KILL (the VM's processes have other ids), and, by landlock
- * where the kernel has it, the runtime folders and the cgroups below the paths named, to remove its own from. Its filter kills at once: who
- * would answer its notifications is itself.
+ * where the kernel has it, the files of the runtime folders, and the right to remove directories from the cgroups. Its filter kills at
+ * once: who would answer its notifications is itself.
  */
 #ifndef VMSUP_SUPERVISOR_CONFINE_H
 #define VMSUP_SUPERVISOR_CONFINE_H
@@ -9,9 +9,10 @@
 #include "policy/policy.h"
 #include "supervisor/failure.h"
 
-#include <stddef.h>
-
-/* `program` NULL: no filter. 0, or a negative errno with `failure` filled: what was given up stays given up. */
-int confine_self(const char *const *paths, size_t path_count, const struct policy_program *program, struct failure *failure);
+/*
+ * `runtime` is the base of the runtime folders; `cgroups` the folder of the VMs' cgroups, NULL without one; `program` NULL: no filter. 0,
+ * or a negative errno with `failure` filled: what was given up stays given up.
+ */
+int confine_self(const char *runtime, const char *cgroups, const struct policy_program *program, struct failure *failure);
 
 #endif

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -192,20 +193,14 @@ write_report(struct start *start)
 static int
 confine(struct start *start)
 {
-    const char *paths[2] = { start->runtime.path };
-    size_t count = 1;
-    char parent[PATH_MAX], *slash;
+    char cgroups[PATH_MAX];
+    bool has_cgroup = start->cgroup.directory >= 0;
     int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC), result;
 
-    if (start->cgroup.directory >= 0) {
-        /* Its own, and vmsup above it, are removed from the mount's root. */
-        strlcpy(parent, start->cgroup.path, sizeof parent);
-        for (int i = 0; i < 2; i++)
-            if ((slash = strrchr(parent, '/')) != NULL)
-                *slash = '\0';
-        paths[count++] = parent;
-    }
-    result = confine_self(paths, count, policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
+    /* Its own will be removed from the folder it is in. */
+    strlcpy(cgroups, start->cgroup.path, sizeof cgroups);
+    result = confine_self(start->runtime.path, has_cgroup ? dirname(cgroups) : NULL,
+                          policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
     report_self("supervisor", status, start->lines[1]);
     fd_close(&status);
     return result;

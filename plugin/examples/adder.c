@@ -78,6 +78,8 @@ main(int argc, char **argv)
     check(vmsup_connect(&vm), "connect");
     make_memory(vm);
     check(vmsup_reserve_range(vm, VMSUP_ADDRESS_SPACE_IOPORT, NUMBER_PORT, 8), "reserve_range");
+    if (vmsup_get_vcpu(vm, 1, &vcpu) == 0)
+        errx(1, "more than one vCPU: expected -c 1");
     check(vmsup_get_vcpu(vm, 0, &vcpu), "get_vcpu");
     check(vmsup_start(vm), "start");
     enter_guest(vcpu);

@@ -246,6 +246,19 @@ enter_guest(struct vmsup *vm, struct vmsup_vcpu *vcpu)
     check(vmsup_vcpu_resume(vcpu), "resume");
 }
 
+/* No vCPU enters the guest before every one has been resumed from its first event; this guest uses one, the others wait to be woken. */
+static void
+release_other_vcpus(struct vmsup *vm)
+{
+    struct vmsup_vcpu_event event;
+    struct vmsup_vcpu *vcpu;
+
+    for (uint32_t i = 1; vmsup_get_vcpu(vm, i, &vcpu) == 0; i++) {
+        check(vmsup_vcpu_wait(vcpu, &event), "wait");
+        check(vmsup_vcpu_resume(vcpu), "resume");
+    }
+}
+
 static void
 answer_access(struct serial *serial, const struct vmsup_vcpu_event *event)
 {
@@ -277,6 +290,7 @@ main(void)
     check(vmsup_create_irq_event(vm, SERIAL_IRQ, &serial.irq), "the interrupt");
     check(vmsup_get_vcpu(vm, 0, &vcpu), "get_vcpu");
     check(vmsup_start(vm), "start");
+    release_other_vcpus(vm);
     enter_guest(vm, vcpu);
     if (pthread_create(&reader, NULL, read_input, &serial) != 0)
         errx(1, "no thread for input");

@@ -194,6 +194,8 @@ main(void)
     make_memory(vm);
     end = vmsup_get_shutdown_eventfd(vm);
     check(end, "get_shutdown_eventfd");
+    if (vmsup_get_vcpu(vm, 1, &vcpu) == 0)
+        errx(1, "more than one vCPU: expected -c 1");
     check(vmsup_get_vcpu(vm, 0, &vcpu), "get_vcpu");
     check(vmsup_start(vm), "start");
     if (pthread_create(&thread, NULL, run_vcpu, vcpu) != 0)

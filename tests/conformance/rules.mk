@@ -2,7 +2,7 @@
 # The second's source is the first's with the names changed, so that both headers and both libraries are held to the same cases.
 
 CONFORMANCE := $(BUILD)/tests/conformance
-CONFORMANCE_SOURCES := $(filter-out tests/conformance/harness.c,$(wildcard tests/conformance/*.c))
+CONFORMANCE_SOURCES := $(wildcard tests/conformance/*.c)
 CONFORMANCE_HEADERS := $(wildcard tests/conformance/*.h)
 CONFORMANCE_CFLAGS := -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror $(HARDENING) -D_GNU_SOURCE -Iplugin -Wa,-I$(CONFORMANCE) -I$(CONFORMANCE)
 

@@ -11,7 +11,7 @@ if [ "${INSTALLED:-0}" = 1 ]; then
     done_testing
     exit 0
 fi
-VMSUP=$held
+export VMSUP=$held
 fifo=$WORK/hold
 mkfifo "$fifo" "$fifo.go"
 exec 8<>"$fifo" 9<>"$fifo.go"

@@ -324,7 +324,9 @@ build_frame(const struct frame *frame, uint8_t id, uint8_t bytes[FRAME_SIZE])
     } else if (frame->type == 0x86dd) {
         *at = 0x60;
     } else if (frame->type < 0x600) {
-        memcpy(at, "\x42\x42\x03", 3);
+        const uint8_t spanning_tree[] = { 0x42, 0x42, 0x03 };
+
+        memcpy(at, spanning_tree, sizeof spanning_tree);
     }
     bytes[FRAME_SIZE - 1] = id;
 }
