@@ -48,7 +48,6 @@
 
 /*
  * Lines of the log about what the plugin or the guest did wrong: so many a second, so many at once. Others are counted.
- * /
  */
 #define LIMIT_LOG_RATE 5
 #define LIMIT_LOG_BURST 40
