@@ -30,6 +30,12 @@ struct seen {
     size_t count;
 };
 
+struct trace {
+    pid_t program;
+    bool executed; /* until then the calls are those of the child that becomes the program */
+    struct seen calls[CALLS_MAX];
+};
+
 /* Which argument tells what the call is. */
 static const struct {
     int number;
@@ -92,15 +98,19 @@ print_seen(int number, const struct seen *seen)
 
 /* The stop of one thread: gives the signal with which it goes on. */
 static int
-handle_stop(pid_t pid, int status, struct seen *table)
+handle_stop(struct trace *trace, pid_t pid, int status)
 {
     const int signal = WSTOPSIG(status);
     struct __ptrace_syscall_info info;
 
     if (signal == (SIGTRAP | 0x80)) {
         if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) > 0 && info.op == PTRACE_SYSCALL_INFO_ENTRY)
-            note_call(table, &info);
+            note_call(trace->calls, &info);
         return 0;
+    }
+    if (status >> 16 == PTRACE_EVENT_EXEC && pid == trace->program && !trace->executed) {
+        memset(trace->calls, 0, sizeof trace->calls);
+        trace->executed = true;
     }
     /* Events of ptrace's own, among them the first stop of each new thread. */
     if (status >> 16 != 0)
@@ -109,7 +119,7 @@ handle_stop(pid_t pid, int status, struct seen *table)
 }
 
 static int
-follow(pid_t program, struct seen *table)
+follow(struct trace *trace)
 {
     int exit_code = EX_SOFTWARE, status;
     pid_t pid;
@@ -118,10 +128,10 @@ follow(pid_t program, struct seen *table)
         if (pid <= 0)
             continue;
         if (WIFSTOPPED(status)) {
-            const long signal = handle_stop(pid, status, table);
+            const long signal = handle_stop(trace, pid, status);
 
             ptrace(PTRACE_SYSCALL, pid, NULL, signal);
-        } else if (pid == program) {
+        } else if (pid == trace->program) {
             exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
     }
@@ -143,11 +153,11 @@ trace_program(char **argv)
 {
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC |
                          PTRACE_O_EXITKILL;
-    struct seen *table = calloc(CALLS_MAX, sizeof *table);
+    struct trace *trace = calloc(1, sizeof *trace);
     int status, exit_code;
     pid_t pid;
 
-    if (table == NULL)
+    if (trace == NULL)
         return EX_OSERR;
     pid = fork();
     if (pid == 0)
@@ -156,16 +166,15 @@ trace_program(char **argv)
         fprintf(stderr, "vmsup policy trace: %s cannot be traced: %s\n", argv[0], strerror(errno));
         if (pid > 0)
             kill(pid, SIGKILL);
-        free(table);
+        free(trace);
         return EX_UNAVAILABLE;
     }
+    trace->program = pid;
     kill(pid, SIGCONT);
-    exit_code = follow(pid, table);
-    /* The exec is the jail's own, made before the policy is in force. */
-    table[SYS_execve].called = false;
-    for (int i = 0; i < CALLS_MAX; i++)
-        if (table[i].called)
-            print_seen(i, &table[i]);
-    free(table);
+    exit_code = follow(trace);
+    for (int i = 0; i < CALLS_MAX && trace->executed; i++)
+        if (trace->calls[i].called)
+            print_seen(i, &trace->calls[i]);
+    free(trace);
     return fflush(stdout) == 0 ? exit_code : EX_IOERR;
 }
