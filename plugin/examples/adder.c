@@ -2,6 +2,7 @@
  * adder: the smallest plugin there is. Its guest reads two numbers from one port and writes their sum to another; the plugin gives the
  * numbers, prints the sum, and ends. vmsup-plugin(7) walks through it.
  */
+#define _GNU_SOURCE 1 /* memfd_create(2) */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -4,6 +4,7 @@
  *
  * The guest's code is in hello_guest.S. It has 64 KiB of memory, a 16550 at port 0x3f8 with interrupt 4, and a port that ends it.
  */
+#define _GNU_SOURCE 1 /* memfd_create(2) */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

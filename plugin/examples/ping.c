@@ -5,6 +5,7 @@
  *     vmsup start -f --plugin ping --host-ip 10.118.0.1 --netmask 255.255.255.252 --mac de:21:e8:47:6b:6a net
  *     ping 10.118.0.2
  */
+#define _GNU_SOURCE 1 /* memfd_create(2) */
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>

@@ -37,6 +37,14 @@ if type cc pkg-config >/dev/null 2>&1 && [ "${SANITIZED:-0}" != 1 ]; then
     check 'an author builds a plugin with pkg-config' cc -D_GNU_SOURCE -o "$WORK/author/plugin" "$TREE/tests/system/actor.c" \
         $(pkg-config --cflags --libs vmsup-plugin) "-Wl,-rpath,$prefix/lib"
     expect 'which runs' 100 'plugin exited 4' start -f --plugin "$WORK/author/plugin" demo -- exit 4
+    # As vmsup-plugin(7) has it.
+    cp "$prefix"/share/vmsup/examples/adder* "$WORK/author"
+    check "the manual's commands build the adder" sh -e -c 'cd "$1" && cc -c -o guest.o adder_guest.S &&
+        ld -Ttext 0 -e 0 -o guest guest.o && objcopy -O binary -j .text guest adder_guest.bin &&
+        cc -o adder adder.c $(pkg-config --cflags --libs vmsup-plugin) "-Wl,-rpath,$2"' sh "$WORK/author" "$prefix/lib"
+    expect 'which adds' 0 '^20 \+ 22 = 42' start -f --plugin "$WORK/author/adder" demo -- 20 22
+    check 'its trace is a policy' sh -c '"$1" policy trace -- "$2/adder" 2>/dev/null >"$2/adder.policy"; "$1" policy check "$2/adder.policy"' \
+        sh "$VMSUP" "$WORK/author"
     # shellcheck disable=SC2046
     check 'an author builds a static plugin' cc -D_GNU_SOURCE -static -o "$WORK/author/static" "$TREE/tests/system/actor.c" \
         -I"$prefix/include" "$prefix/lib/libvmsup-plugin.a" $(pkg-config --libs --static libprotobuf-c libbsd) -lpthread
