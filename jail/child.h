@@ -14,7 +14,7 @@
 enum child_word {
     CHILD_WANTS_MAPS, /* its user namespace exists: the parent writes the maps and answers with one byte */
     CHILD_IS_BOUND,   /* its parent's death would be its own from here on: a parent that lives answers with one byte */
-    CHILD_LISTENER,   /* comes with the listener of the last filter */
+    CHILD_LISTENER,   /* comes with the listener of the filter */
     CHILD_EXECUTES,   /* the next thing is execveat(2): whatever ends the process after that is its program's affair */
     CHILD_FAILED,
 };
@@ -64,9 +64,9 @@ int limits_set(const struct jail *jail);
 /* descriptors.c: the numbers of the description, and nothing else but what `child` holds. */
 int descriptors_arrange(struct child *child);
 
-/* filters.c: loads them; the listener, if one, goes to the parent. Then nothing but `key` lets a call through. */
-int filters_load(struct child *child);
-long filters_send(struct child *child, const struct child_report *report, int fd);
-long filters_exec(struct child *child);
+/* filter.c: loads it; the listener, if one, goes to the parent. From then on `key` lets the two calls through that are still needed. */
+int filter_load(struct child *child);
+long filter_send(struct child *child, const struct child_report *report, int fd);
+long filter_exec(struct child *child);
 
 #endif

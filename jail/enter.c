@@ -137,8 +137,8 @@ execute(struct child *child)
 {
     const struct child_report report = { .word = CHILD_EXECUTES };
 
-    if (filters_send(child, &report, -1) >= 0)
-        filters_exec(child);
+    if (filter_send(child, &report, -1) >= 0)
+        filter_exec(child);
     return -errno;
 }
 
@@ -162,7 +162,7 @@ child_run(struct child *child)
     }
     if (result == 0 && jail->program != NULL && !jail->unconfined) {
         child_begin(child, "cannot load its system call filter");
-        result = filters_load(child);
+        result = filter_load(child);
     }
     if (result == 0) {
         child_begin(child, "cannot execute %s", jail->argv[0]);

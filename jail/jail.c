@@ -95,7 +95,7 @@ run_child(const struct jail *jail, int sockets[2])
     child_run(&child);
     report.error = errno;
     strlcpy(report.step, child.step, sizeof report.step);
-    filters_send(&child, &report, -1);
+    filter_send(&child, &report, -1);
     _exit(127);
 }
 

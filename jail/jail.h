@@ -5,7 +5,7 @@
  * own. In this order, each step reported by name where it fails:
  *
  *   limits, namespaces, mounts, the new root, (the user namespace and its maps), the room, bounding set, securebits, groups, gid, uid,
- *   capabilities, parent-death signal and a look whether the parent still lives, no_new_privs, descriptors, filters, exec
+ *   capabilities, parent-death signal and a look whether the parent still lives, no_new_privs, descriptors, filter, exec
  *
  * The root is a tmpfs; the process lives in a directory in it, by chroot(2) after pivot_root(2): the kernel refuses new user
  * namespaces to a process whose root is not that of its mount namespace.
@@ -103,7 +103,7 @@ struct jail_error {
  */
 int jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error);
 
-/* A fresh key for the filters. 0, which means none, is never given. */
+/* A fresh key for the filter. 0, which means none, is never given. */
 uint64_t jail_make_key(void);
 
 #endif

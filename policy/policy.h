@@ -57,39 +57,31 @@ struct policy_result policy_evaluate(const struct policy *policy, int number, co
 /* Writes calls and conditions as understood, for `vmsup policy show`. 0 or a negative errno. */
 int policy_print(const struct policy *policy, int fd);
 
-/* One BPF program. */
-struct policy_filter {
+/* One BPF program, which decides every call. */
+struct policy_program {
     struct sock_filter *instructions;
     unsigned short length;
     /* Load it with SECCOMP_FILTER_FLAG_NEW_LISTENER: kills are notifications, to be answered by the kill. */
     bool listener;
 };
 
-#define POLICY_FILTERS_MAX 16
-
-/* The filters in the order in which they are to be loaded. The kernel takes the strictest verdict of all. */
-struct policy_program {
-    struct policy_filter filter[POLICY_FILTERS_MAX];
-    size_t count;
-};
-
 struct policy_compile_options {
     /*
-     * A kill of the process becomes SECCOMP_RET_USER_NOTIF in the last filter, so that whoever holds its listener can name the
-     * call before it kills. False: SECCOMP_RET_KILL_PROCESS.
+     * A kill of the process becomes SECCOMP_RET_USER_NOTIF, so that whoever holds the filter's listener can name the call before
+     * it kills. False: SECCOMP_RET_KILL_PROCESS.
      */
     bool notify;
     /*
-     * The calls seccomp(2), sendmsg(2) and execveat(2) are let through by every filter where their sixth argument, which the
-     * kernel ignores, is this number: a jail loads its filters, hands over the listener and executes its program from behind them.
+     * The calls sendmsg(2) and execveat(2) are let through where their sixth argument, which the kernel ignores, is this number: a
+     * jail loads its filter, hands over the listener and executes its program from behind it.
      * A fresh random number each time, which the program never learns. 0: none is let through.
      */
     uint64_t key;
 };
 
 /*
- * Compiles. 0; -E2BIG where a call needs more rules than POLICY_RULES_PER_CALL_MAX or the program is longer than the kernel takes;
- * -ENOMEM. `error` says which call.
+ * Compiles: libseccomp for what is decided by a call's number, BPF of our own for conditions. 0, with the program the caller's to free;
+ * -E2BIG where it is longer than the kernel takes (BPF_MAXINSNS); -ENOMEM. `error` is filled in all failures.
  */
 int policy_compile(const struct policy *policy, const struct policy_compile_options *options, struct policy_program *program,
                    struct policy_error *error);

@@ -72,12 +72,12 @@ load(const struct machine *machine, const struct sock_filter *instruction, const
 
 /* A program that falls off its end, which the kernel would not take, kills. */
 static uint32_t
-run(const struct policy_filter *filter, const struct seccomp_data *data)
+run(const struct policy_program *program, const struct seccomp_data *data)
 {
     struct machine machine = { 0 };
 
-    for (size_t pc = 0; pc < filter->length; pc++) {
-        const struct sock_filter *each = &filter->instructions[pc];
+    for (size_t pc = 0; pc < program->length; pc++) {
+        const struct sock_filter *each = &program->instructions[pc];
         const uint32_t operand = BPF_SRC(each->code) == BPF_X ? machine.x : each->k;
 
         switch (BPF_CLASS(each->code)) {
@@ -113,13 +113,6 @@ run(const struct policy_filter *filter, const struct seccomp_data *data)
     return SECCOMP_RET_KILL_PROCESS;
 }
 
-/* The kernel compares actions as signed numbers: the smallest wins. */
-static int32_t
-rank(uint32_t verdict)
-{
-    return (int32_t)(verdict & SECCOMP_RET_ACTION_FULL);
-}
-
 static struct policy_result
 to_result(uint32_t verdict)
 {
@@ -143,15 +136,8 @@ struct policy_result
 policy_simulate(const struct policy_program *program, int number, const uint64_t arguments[6])
 {
     struct seccomp_data data = { .nr = number, .arch = AUDIT_ARCH_X86_64 };
-    uint32_t strictest = SECCOMP_RET_ALLOW;
 
     for (size_t i = 0; i < 6; i++)
         data.args[i] = arguments[i];
-    for (size_t i = 0; i < program->count; i++) {
-        const uint32_t verdict = run(&program->filter[i], &data);
-
-        if (rank(verdict) < rank(strictest))
-            strictest = verdict;
-    }
-    return to_result(strictest);
+    return to_result(run(program, &data));
 }

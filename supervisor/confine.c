@@ -98,15 +98,11 @@ drop_capabilities(void)
 }
 
 static int
-load_filters(const struct policy_program *program)
+load_filter(const struct policy_program *program)
 {
-    for (size_t i = 0; program != NULL && i < program->count; i++) {
-        struct sock_fprog filter = { .len = program->filter[i].length, .filter = program->filter[i].instructions };
+    struct sock_fprog filter = { .len = program->length, .filter = program->instructions };
 
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
-            return -errno;
-    }
-    return 0;
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0 ? -errno : 0;
 }
 
 int
@@ -122,7 +118,7 @@ confine_self(const char *runtime, const char *cgroups, const struct policy_progr
     result = drop_capabilities();
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot drop its capabilities: %s", strerror(-result));
-    result = load_filters(program);
+    result = load_filter(program);
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot load its system call filter: %s", strerror(-result));
     return 0;

@@ -164,9 +164,9 @@ attack_files(const char *path)
         outcome("write-mount", open(path, O_WRONLY | O_CREAT, 0600));
 }
 
-/* Calls that the filters of the test know of. */
+/* Calls that the filter of the test knows of. */
 static void
-meet_filters(void)
+meet_filter(void)
 {
     struct msghdr message = { 0 };
 
@@ -188,8 +188,8 @@ main(int argc, char **argv)
         attack_ids();
     else if (strcmp(role, "attack-files") == 0)
         attack_files(argc > 2 ? argv[2] : NULL);
-    else if (strcmp(role, "meet-filters") == 0)
-        meet_filters();
+    else if (strcmp(role, "meet-filter") == 0)
+        meet_filter();
     else if (strcmp(role, "user-namespace") == 0)
         outcome("user-namespace", unshare(CLONE_NEWUSER));
     else if (strcmp(role, "crash") == 0)

@@ -1,4 +1,4 @@
-/* Filters as the jail loads them: one behind the other, past each by the key, with the listener handed over. Small ones, made by hand. */
+/* A filter as the jail loads it: past it by the key, with the listener handed over. A small one, made by hand. */
 #include "jail_driver.h"
 
 #include <linux/audit.h>
@@ -13,37 +13,30 @@
 #define EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)(value), yes, no)
 #define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
 
-/* Lets the three calls pass where their sixth argument is the key; `length` counts what follows it for the jumps. */
-#define PROLOGUE                                                                                                                   \
-    LOAD(nr), EQUAL(SYS_seccomp, 2, 0), EQUAL(SYS_sendmsg, 1, 0), EQUAL(SYS_execveat, 0, 5), LOAD(args[5]), EQUAL(KEY, 0, 3),   \
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, FIELD(args[5]) + 4), EQUAL(KEY >> 32, 0, 1), RETURN(SECCOMP_RET_ALLOW), LOAD(nr)
-
-/* getppid(2) fails with E2BIG. */
-static struct sock_filter errors[] = {
-    PROLOGUE, EQUAL(SYS_getppid, 0, 1), RETURN(SECCOMP_RET_ERRNO | E2BIG), RETURN(SECCOMP_RET_ALLOW),
-};
-/* Without the key, what the jail itself needs fails with EPERM; getsid(2) is told. */
-static struct sock_filter last[] = {
-    PROLOGUE,
-    EQUAL(SYS_sendmsg, 3, 0),
-    EQUAL(SYS_execveat, 2, 0),
-    EQUAL(SYS_seccomp, 1, 0),
-    EQUAL(SYS_getsid, 1, 2),
+/* The two calls pass where their sixth argument is the key; without it they fail with EPERM. getppid(2) fails, getsid(2) is told. */
+static struct sock_filter filter[] = {
+    LOAD(nr),
+    EQUAL(SYS_sendmsg, 1, 0),
+    EQUAL(SYS_execveat, 0, 6),
+    LOAD(args[5]),
+    EQUAL(KEY, 0, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, FIELD(args[5]) + 4),
+    EQUAL(KEY >> 32, 0, 1),
+    RETURN(SECCOMP_RET_ALLOW),
     RETURN(SECCOMP_RET_ERRNO | EPERM),
+    EQUAL(SYS_getppid, 0, 1),
+    RETURN(SECCOMP_RET_ERRNO | E2BIG),
+    EQUAL(SYS_getsid, 0, 1),
     RETURN(SECCOMP_RET_USER_NOTIF),
     RETURN(SECCOMP_RET_ALLOW),
 };
 
 static const struct policy_program program = {
-    .filter = {
-        { .instructions = errors, .length = sizeof errors / sizeof errors[0] },
-        { .instructions = last, .length = sizeof last / sizeof last[0], .listener = true },
-    },
-    .count = 2,
+    .instructions = filter, .length = sizeof filter / sizeof filter[0], .listener = true,
 };
 
 static void
-test_filters(void **state)
+test_filter(void **state)
 {
     struct driver *driver = driver_take(state);
     struct seccomp_notif notification = { 0 };
@@ -51,7 +44,7 @@ test_filters(void **state)
 
     driver->jail.program = &program;
     driver->jail.key = KEY;
-    if (driver_start(driver, "meet-filters", NULL) != 0)
+    if (driver_start(driver, "meet-filter", NULL) != 0)
         fail_msg("%s", driver->error.text);
     assert_true(driver->process.listener >= 0);
     assert_int_equal(fcntl(driver->process.listener, F_GETFD), FD_CLOEXEC);
@@ -70,7 +63,7 @@ test_filters(void **state)
     driver_check_host(driver, driver->descriptors - 1);
 }
 
-/* With another key the jail cannot speak from behind its filters, and must not be taken for started. */
+/* With another key the jail cannot speak from behind its filter, and must not be taken for started. */
 static void
 test_wrong_key(void **state)
 {
@@ -88,7 +81,7 @@ test_broken_filter(void **state)
 {
     struct driver *driver = driver_take(state);
     static struct sock_filter endless[] = { LOAD(nr) }; /* it ends without a verdict */
-    const struct policy_program broken = { .filter = { { .instructions = endless, .length = 1 } }, .count = 1 };
+    const struct policy_program broken = { .instructions = endless, .length = 1 };
 
     driver->jail.program = &broken;
     driver->jail.key = KEY;
@@ -97,9 +90,9 @@ test_broken_filter(void **state)
     driver_check_host(driver, driver->descriptors);
 }
 
-/* A program that cannot be executed is told from behind the filters too. */
+/* A program that cannot be executed is told from behind the filter too. */
 static void
-test_failure_behind_filters(void **state)
+test_failure_behind_filter(void **state)
 {
     struct driver *driver = driver_take(state);
 
@@ -127,7 +120,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_filters), TEST(test_wrong_key), TEST(test_broken_filter), TEST(test_failure_behind_filters),
+        TEST(test_filter), TEST(test_wrong_key), TEST(test_broken_filter), TEST(test_failure_behind_filter),
         cmocka_unit_test(test_keys_differ),
     };
 

@@ -1,6 +1,6 @@
 /*
- * Filters go in one after the other, each behind the ones before it; the calls that are still needed pass all of them by the key in their
- * sixth argument (see policy_compile_options). That is why they are made by syscall(2) here and not by their names.
+ * The filter goes in before the program is executed; the calls that are still needed pass it by the key in their sixth argument (see
+ * policy_compile_options). That is why they are made by syscall(2) here and not by their names.
  */
 #include "jail/child.h"
 
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 long
-filters_send(struct child *child, const struct child_report *report, int fd)
+filter_send(struct child *child, const struct child_report *report, int fd)
 {
     struct child_report copy = *report;
     struct iovec part = { .iov_base = &copy, .iov_len = sizeof copy };
@@ -34,35 +34,25 @@ filters_send(struct child *child, const struct child_report *report, int fd)
     return syscall(SYS_sendmsg, child->socket, &message, MSG_NOSIGNAL, 0, 0, child->jail->key);
 }
 
-static int
-load(struct child *child, const struct policy_filter *filter)
+int
+filter_load(struct child *child)
 {
-    struct sock_fprog program = { .len = filter->length, .filter = filter->instructions };
-    struct child_report report = { .word = CHILD_LISTENER };
-    const unsigned long flags = filter->listener ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
-    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program, 0, 0, child->jail->key);
+    const struct policy_program *program = child->jail->program;
+    struct sock_fprog filter = { .len = program->length, .filter = program->instructions };
+    const struct child_report report = { .word = CHILD_LISTENER };
+    const unsigned long flags = program->listener ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
+    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
 
     if (result < 0)
         return -errno;
     /* The listener is close-on-exec. */
-    if (filter->listener && filters_send(child, &report, (int)result) < 0)
+    if (program->listener && filter_send(child, &report, (int)result) < 0)
         return -errno;
     return 0;
 }
 
-int
-filters_load(struct child *child)
-{
-    const struct policy_program *program = child->jail->program;
-    int result = 0;
-
-    for (size_t i = 0; i < program->count && result == 0; i++)
-        result = load(child, &program->filter[i]);
-    return result;
-}
-
 long
-filters_exec(struct child *child)
+filter_exec(struct child *child)
 {
     const struct jail *jail = child->jail;
 
