@@ -86,8 +86,9 @@ open_by_io_uring(const struct probe_command *command)
     struct io_uring_params params = { 0 };
     int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
 
+    /* Kernels that count rings as locked memory, of which vmproc may have none, refuse earlier: no ring, no file. */
     if (ring < 0)
-        return -errno;
+        return errno == ENOMEM ? -ENOENT : -errno;
     size_t size = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
     uint8_t *rings = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
     struct io_uring_sqe *entry = mmap(NULL, sizeof *entry, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
@@ -162,7 +163,7 @@ const struct probe_attempt probe_kernel[] = {
     { "packet-socket", packet_socket, { EPERM, EPERM } },
     { "abstract-socket", connect_abstract_socket, { ECONNREFUSED, ECONNREFUSED } },
     { "bpf", load_bpf, { EPERM, EPERM } },
-    { "io-uring", open_by_io_uring, { ENOENT, ENOMEM } }, /* vmproc may lock no memory, so that it gets no ring */
+    { "io-uring", open_by_io_uring, { ENOENT, ENOENT } },
     { "x32", call_x32, { 0, 0 } }, /* getpid(2) does no harm: that these numbers are refused at all is the filter's work */
     { "i386", call_i386, { ENOENT, ENOENT } },
     { "setresuid", become_root, { EINVAL, EPERM } }, /* the plugin's user namespace has no such user */

@@ -122,10 +122,12 @@ fork_into(const struct cgroup *cgroup)
         int procs = openat(cgroup->directory, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 
         signal(SIGTERM, SIG_IGN);
-        if (write(procs, "0", 1) != 1 || write(ready[1], "x", 1) != 1)
+        if (write(procs, "0", 1) != 1 || dup2(ready[1], 3) != 3)
             _exit(1);
-        /* The locks of the parent's descriptors are its own. */
-        close_range(3, ~0u, 0);
+        /* The locks of the parent's descriptors are its own: they are let go before it goes on. */
+        close_range(4, ~0u, 0);
+        if (write(3, "x", 1) != 1)
+            _exit(1);
         for (;;)
             pause();
     }
