@@ -106,7 +106,8 @@ xcrs(void)
 
     open_at_init(&machine);
     check_equal(crosvm_vcpu_get_xcrs(machine.vcpu, &state), 0);
-    check(state.nr_xcrs >= 1);
+    if (state.nr_xcrs == 0)
+        skip("this host's processor has no XSAVE");
     check_equal(state.xcrs[0].xcr, 0);
     check_equal(state.xcrs[0].value, 1);
     /* Bit 0 must be set: KVM refuses what the processor would. */
