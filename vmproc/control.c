@@ -221,6 +221,7 @@ look_at_vm(struct control *control)
         end = vm_get_end(control->vm);
         if (end != NULL && !control->closing)
             tell_ended(control, end);
+        vm_set_told(control->vm);
     }
     end_vcpus(control);
 }

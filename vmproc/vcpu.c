@@ -176,6 +176,7 @@ run_thread(void *context)
         if (vm_wait_for_all(vcpu->vm) == 0)
             run_guest(vcpu);
     }
+    vm_wait_until_told(vcpu->vm);
     /* The plugin's wait fails. The request pipe stays open: its next resume must not die of SIGPIPE. */
     fd_close(&vcpu->response_write);
     atomic_store(&vcpu->done, true);

@@ -124,7 +124,7 @@ run_herald(void *context)
 
     prctl(PR_SET_NAME, "herald");
     pthread_mutex_lock(&vm->lock);
-    while (!atomic_load(&vm->ending))
+    while (!vm->told)
         pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
     while (write(vm->shutdown_event, &one, sizeof one) < 0 && errno == EINTR && !atomic_load(&vm->herald_released))
@@ -306,9 +306,29 @@ void
 vm_stop(struct vm *vm)
 {
     pthread_mutex_lock(&vm->lock);
+    if (!vm->end_known)
+        vm->told = true;
     set_ending(vm);
     pthread_mutex_unlock(&vm->lock);
     vm_notify(vm);
+}
+
+void
+vm_set_told(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    vm->told = true;
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void
+vm_wait_until_told(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    while (atomic_load(&vm->ending) && !vm->told)
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    pthread_mutex_unlock(&vm->lock);
 }
 
 const struct vm_end *

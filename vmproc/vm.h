@@ -68,8 +68,9 @@ struct vm {
     struct hint hint;
 
     atomic_bool ending;
+    bool told; /* the supervisor knows why it ends */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a vCPU has passed INIT, or `ending` is set */
+    pthread_cond_t changed; /* a vCPU has passed INIT, or `ending` or `told` is set */
     unsigned initialized;   /* vCPUs that were resumed from INIT */
     bool end_known;
     struct vm_end end;
@@ -107,6 +108,13 @@ void vm_end(struct vm *vm, ControlEnded__Kind kind, unsigned vcpu, uint64_t code
 
 /* The VM ends without a fault: the supervisor said so. */
 void vm_stop(struct vm *vm);
+
+/*
+ * Once the supervisor was told of the end: then the plugin may learn of it. A plugin that exits on hearing of it would
+ * otherwise be taken for the reason. The wait returns at once where the VM does not end.
+ */
+void vm_set_told(struct vm *vm);
+void vm_wait_until_told(struct vm *vm);
 
 /* The reason, or NULL where none is known (yet). The text stays. */
 const struct vm_end *vm_get_end(struct vm *vm);

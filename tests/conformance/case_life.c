@@ -163,6 +163,17 @@ the_first_process_of_an_empty_room(void)
     check(access("/etc/passwd", F_OK) < 0);
 }
 
+/* What the VM ends with, and its exit code, is looked at from outside. */
+static void
+a_triple_fault_ends_the_vm(void)
+{
+    struct machine machine;
+
+    machine_open(&machine);
+    machine_start(&machine, GUEST_TRIPLE_FAULT);
+    check(crosvm_vcpu_wait(machine.vcpu, &machine.event) < 0);
+}
+
 const struct conformance_case cases_life[] = {
     { "start_is_once", start_is_once },
     { "wait_before_start_blocks_until_then", wait_before_start_blocks_until_then },
@@ -171,6 +182,7 @@ const struct conformance_case cases_life[] = {
     { "pause_vcpus_interrupts_a_running_guest", pause_vcpus_interrupts_a_running_guest },
     { "a_pause_before_start_is_remembered", a_pause_before_start_is_remembered },
     { "a_pause_waits_for_the_access", a_pause_waits_for_the_access },
+    { "a_triple_fault_ends_the_vm@shuts", a_triple_fault_ends_the_vm },
     { "the_first_process_of_an_empty_room", the_first_process_of_an_empty_room },
     { 0 },
 };

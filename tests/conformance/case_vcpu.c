@@ -1,16 +1,6 @@
 /* A vCPU's state: what is set is what the guest runs with, and what the guest does is what is got. */
 #include "machine.h"
 
-/* At INIT, before the resume that enters a guest. */
-static void
-open_at_init(struct machine *machine)
-{
-    machine_open(machine);
-    check_equal(crosvm_start(machine->vm), 0);
-    check_equal(crosvm_vcpu_wait(machine->vcpu, &machine->event), 0);
-    check_equal(machine->event.kind, CROSVM_VCPU_EVENT_KIND_INIT);
-}
-
 static void
 regs_reach_the_guest_and_come_back(void)
 {
@@ -64,7 +54,7 @@ fpu_reaches_the_guest_and_comes_back(void)
     struct kvm_fpu fpu, again;
     uint64_t seen;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_get_fpu(machine.vcpu, &fpu), 0);
     fpu.fcw = 0x27f;
     check_equal(crosvm_vcpu_set_fpu(machine.vcpu, &fpu), 0);
@@ -85,7 +75,7 @@ debugregs_reach_the_guest_and_come_back(void)
     struct machine machine;
     struct kvm_debugregs registers, again;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_get_debugregs(machine.vcpu, &registers), 0);
     registers.db[1] = 0x12340;
     check_equal(crosvm_vcpu_set_debugregs(machine.vcpu, &registers), 0);
@@ -104,7 +94,7 @@ xcrs(void)
     struct machine machine;
     struct kvm_xcrs state, again;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_get_xcrs(machine.vcpu, &state), 0);
     if (state.nr_xcrs == 0)
         skip("this host's processor has no XSAVE");
@@ -126,7 +116,7 @@ lapic_state(void)
     struct machine machine;
     uint32_t value = 0x1ff;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_get_lapic_state(machine.vcpu, &state), 0);
     /* The spurious vector's register, at 0xf0. */
     memcpy(&state.regs[0xf0], &value, sizeof value);
@@ -144,7 +134,7 @@ mp_state_makes_the_second_vcpu_run(void)
     struct crosvm_vcpu *second;
     struct machine machine;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_get_vcpu(machine.vm, 1, &second), 0);
     check_equal(crosvm_vcpu_wait(second, &machine.event), 0);
     check_equal(crosvm_vcpu_get_mp_state(second, &state), 0);
@@ -165,7 +155,7 @@ vcpu_events(void)
     struct kvm_vcpu_events events, again;
     struct machine machine;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_get_vcpu_events(machine.vcpu, &events), 0);
     check_equal(events.nmi.masked, 0);
     events.nmi.masked = 1;
@@ -182,7 +172,7 @@ msrs_reach_the_guest_and_come_back(void)
     struct machine machine;
     uint32_t count;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_set_msrs(machine.vcpu, 2, entries), 0);
     check_equal(crosvm_vcpu_get_msrs(machine.vcpu, 2, again, &count), 0);
     check_equal(count, 2);
@@ -203,7 +193,7 @@ a_bad_msr_ends_the_list(void)
     struct machine machine;
     uint32_t count;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_set_msrs(machine.vcpu, 3, set), 0);
     check_equal(crosvm_vcpu_get_msrs(machine.vcpu, 3, got, &count), 0);
     check_equal(count, 1);
@@ -223,7 +213,7 @@ set_cpuid_is_what_the_guest_sees(void)
     struct kvm_regs regs = { .rip = IMAGE_ADDRESS + GUEST_CPUID, .rflags = 2 };
     struct kvm_sregs sregs;
 
-    open_at_init(&machine);
+    machine_open_at_init(&machine);
     check_equal(crosvm_vcpu_set_cpuid(machine.vcpu, 2, entries), 0);
     check_equal(crosvm_vcpu_get_sregs(machine.vcpu, &sregs), 0);
     sregs.cs.base = sregs.cs.selector = 0;
@@ -232,60 +222,6 @@ set_cpuid_is_what_the_guest_sees(void)
     machine_resume(&machine);
     check_equal(machine_take(&machine, 0x500, 4), 0x64636261);
     machine_finish(&machine);
-}
-
-static void
-vcpu_enable_capability_knows_two(void)
-{
-    uint64_t args[4] = { 0 };
-    struct machine machine;
-    bool has;
-    int result;
-
-    open_at_init(&machine);
-    check_equal(crosvm_vcpu_enable_capability(machine.vcpu, KVM_CAP_SPLIT_IRQCHIP, 0, args), -EINVAL);
-    check_equal(crosvm_vcpu_enable_capability(machine.vcpu, KVM_CAP_HYPERV_SYNIC, 1, args), -EINVAL);
-    args[3] = 1;
-    check_equal(crosvm_vcpu_enable_capability(machine.vcpu, KVM_CAP_HYPERV_SYNIC, 0, args), -EINVAL);
-    args[3] = 0;
-    check_equal(crosvm_check_extension(machine.vm, KVM_CAP_HYPERV_SYNIC2, &has), 0);
-    result = crosvm_vcpu_enable_capability(machine.vcpu, KVM_CAP_HYPERV_SYNIC2, 0, args);
-    if (has) {
-        struct kvm_msr_entry synic = { .index = 0x40000080, .data = 1 };
-        uint32_t count;
-
-        check_equal(result, 0);
-        /* The SynIC's MSRs exist from now on. */
-        check_equal(crosvm_vcpu_set_msrs(machine.vcpu, 1, &synic), 0);
-        synic.data = 0;
-        check_equal(crosvm_vcpu_get_msrs(machine.vcpu, 1, &synic, &count), 0);
-        check_equal(count, 1);
-    } else {
-        check(result < 0);
-    }
-}
-
-static void
-get_hyperv_cpuid_lists_leaves(void)
-{
-    struct kvm_cpuid_entry2 entries[64];
-    struct machine machine;
-    uint32_t count = 0;
-    int result;
-    bool has;
-
-    open_at_init(&machine);
-    check_equal(crosvm_check_extension(machine.vm, KVM_CAP_HYPERV_CPUID, &has), 0);
-    result = crosvm_get_hyperv_cpuid(machine.vcpu, 64, entries, &count);
-    if (!has) {
-        check(result < 0);
-        return;
-    }
-    check_equal(result, 0);
-    check(count > 0);
-    check_equal(entries[0].function, 0x40000000);
-    check_equal(crosvm_get_hyperv_cpuid(machine.vcpu, 0, entries, &count), -E2BIG);
-    check(count > 0);
 }
 
 const struct conformance_case cases_vcpu[] = {
@@ -300,7 +236,5 @@ const struct conformance_case cases_vcpu[] = {
     { "msrs_reach_the_guest_and_come_back", msrs_reach_the_guest_and_come_back },
     { "a_bad_msr_ends_the_list", a_bad_msr_ends_the_list },
     { "set_cpuid_is_what_the_guest_sees", set_cpuid_is_what_the_guest_sees },
-    { "vcpu_enable_capability_knows_two", vcpu_enable_capability_knows_two },
-    { "get_hyperv_cpuid_lists_leaves", get_hyperv_cpuid_lists_leaves },
     { 0 },
 };

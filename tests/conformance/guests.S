@@ -218,3 +218,33 @@ guest_lost:
         movw    $0x500, %dx
         outb    %al, %dx
         ljmp    $0xb000, $0
+
+/* A triple fault: an interrupt without a table for it. */
+        .globl  guest_triple_fault
+guest_triple_fault:
+        lidtl   ORG + no_table
+        int     $3
+        done
+no_table:
+        .word   0
+        .long   0
+
+/* Entered in protected mode, flat: switches the SynIC on, posts a message, tells what came of it. */
+        .globl  guest_hyperv
+guest_hyperv:
+        .code32
+        movl    $0x40000080, %ecx
+        movl    $1, %eax
+        xorl    %edx, %edx
+        wrmsr
+        movl    $0x5c, %eax
+        xorl    %edx, %edx
+        xorl    %ebx, %ebx
+        movl    $0x8000, %ecx
+        xorl    %edi, %edi
+        movl    $0x9000, %esi
+        vmmcall
+        movw    $0x500, %dx
+        outl    %eax, %dx
+        done
+        .code16

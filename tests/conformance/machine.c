@@ -13,7 +13,7 @@ __asm__(".section .rodata\n"
 extern const uint8_t image_begin[], image_end[];
 
 static const struct conformance_case *const tables[] = {
-    cases_connection, cases_objects, cases_ranges, cases_interrupts, cases_devices, cases_vcpu, cases_facts, cases_life,
+    cases_connection, cases_objects, cases_ranges, cases_interrupts, cases_devices, cases_vcpu, cases_hyperv, cases_facts, cases_life,
 };
 
 void
@@ -46,6 +46,15 @@ machine_open(struct machine *machine)
     check_equal(crosvm_create_memory(machine->vm, machine->memory_fd, 0, MEMORY_SIZE, 0, false, false, &machine->slot), 0);
     check_equal(crosvm_reserve_range(machine->vm, CROSVM_ADDRESS_SPACE_IOPORT, PORT_FIRST, PORT_COUNT), 0);
     check_equal(crosvm_get_vcpu(machine->vm, 0, &machine->vcpu), 0);
+}
+
+void
+machine_open_at_init(struct machine *machine)
+{
+    machine_open(machine);
+    check_equal(crosvm_start(machine->vm), 0);
+    check_equal(crosvm_vcpu_wait(machine->vcpu, &machine->event), 0);
+    check_equal(machine->event.kind, CROSVM_VCPU_EVENT_KIND_INIT);
 }
 
 void

@@ -42,7 +42,7 @@ struct conformance_case {
 
 /* By topic, each table ended by an entry without a name. */
 extern const struct conformance_case cases_connection[], cases_objects[], cases_ranges[], cases_interrupts[], cases_devices[],
-    cases_vcpu[], cases_facts[], cases_life[];
+    cases_vcpu[], cases_hyperv[], cases_facts[], cases_life[];
 
 #define check(condition)                                                                                                           \
     do {                                                                                                                           \
@@ -67,6 +67,9 @@ void skip(const char *why) __attribute__((noreturn));
 
 /* Connected, with memory and ports; not started. */
 void machine_open(struct machine *machine);
+
+/* The same, and started; vCPU 0 is at INIT, not resumed. */
+void machine_open_at_init(struct machine *machine);
 
 /* A sealed memfd of `size` bytes. */
 int make_memfd(size_t size);

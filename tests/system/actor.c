@@ -11,6 +11,7 @@
  *   lost      runs guest code where there is none
  *   echo      prints its arguments, then its input, a line at a time, until the input ends; then exits 0
  *   network   prints what net_get_config gives, then as idle
+ *   eat       takes memory and writes it, as much as it gets, up to 1 GiB; then as idle
  *   flood     writes log lines as fast as it can, then as idle
  */
 #include "vmsup-plugin.h"
@@ -29,6 +30,8 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define MIB (1024 * 1024)
+#define EAT_MIB 1024
 #define FLOOD_LINES 200000
 
 /* hlt; jmp to itself: no interrupt comes, so it sleeps. */
@@ -132,6 +135,18 @@ flood(void)
         fprintf(stderr, "line %d of a plugin that says too much\n", i);
 }
 
+static void
+eat(void)
+{
+    for (int i = 0; i < EAT_MIB; i++) {
+        char *piece = malloc(MIB);
+
+        if (piece == NULL)
+            err(92, "memory");
+        memset(piece, i, MIB);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -153,6 +168,8 @@ main(int argc, char **argv)
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     if (strcmp(part, "echo") == 0)
         return echo(argc, argv);
+    if (strcmp(part, "eat") == 0)
+        eat();
     if (strcmp(part, "flood") == 0)
         flood();
     if (strcmp(part, "stay") == 0)

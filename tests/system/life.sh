@@ -29,10 +29,12 @@ reason_is() { # NAME REGEX
 
 # --- in the foreground, each ending by itself
 
+memory_max=
+
 ends() { # NAME EXIT-CODE REASON PLUGIN-ARGUMENTS…
     local name=$1 code=$2 reason=$3
     shift 3
-    expect "$name" "$code" "$reason" start -f --grace 300 --plugin "$plugin" demo -- "$@"
+    expect "$name" "$code" "$reason" start -f --grace 300 ${memory_max:+--memory-max "$memory_max"} --plugin "$plugin" demo -- "$@"
     check "$name: list says so" reason_is demo "$reason.*exit code $code\)"
     check_host "$name: nothing was left behind" "$WORK/before"
 }
@@ -43,6 +45,15 @@ ends 'a plugin that exits 9 without having connected' 100 'plugin exited 9' earl
 ends 'a plugin that dies of a fault' 101 'plugin died of signal 11 \(Segmentation fault\)' fault
 ends 'a plugin that makes a forbidden call' 102 'SIGSYS: .*ptrace' forbidden
 ends 'a guest without code' 10[35] 'KVM|guest|internal error|shut down' lost
+
+if grep -qw memory "$(findmnt -nt cgroup2 -o TARGET | head -n 1)/cgroup.controllers" 2>/dev/null; then
+    memory_max=64M
+    ends 'a plugin that takes more memory than the VM may have' 109 'memory ran out' eat
+    memory_max=
+else
+    skip 'a plugin that takes more memory than the VM may have' 'this host has no memory controller of cgroup v2'
+    expect 'a limit on memory that the host cannot keep' 69 'memory controller' start -f --memory-max 64M --plugin "$plugin" demo -- idle
+fi
 
 # --- its console
 
