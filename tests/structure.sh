@@ -115,13 +115,22 @@ check_top() {
 
 check_scripts() {
     local file
-    grep -rlE '^#!/' .ci tools tests policy | while read -r file; do
+    grep -rlE '^#!/' --exclude-dir=corpus .ci tools tests policy | while read -r file; do
         [ -x "$file" ] || echo "$file is not executable"
     done
 }
 
+# As authors have them: strict C11, and C++.
+check_public_headers() {
+    local header
+    for header in vmsup-plugin.h crosvm.h; do
+        echo "#include <$header>" | cc -std=c11 -Wall -Wextra -Wpedantic -Werror -Iplugin -fsyntax-only -x c - 2>&1
+        echo "#include <$header>" | clang -std=c++11 -Wall -Wextra -Werror -Iplugin -fsyntax-only -x c++ - 2>&1
+    done
+}
+
 folders='common proto policy jail supervisor vmproc plugin'
-echo "1..17"
+echo "1..18"
 check 'common includes nothing of ours but common' check_includes common 'common' ''
 check 'proto includes common' check_includes proto 'common proto' 'plugin.pb-c.h control.pb-c.h'
 check 'policy includes common, proto' check_includes policy 'common proto policy' 'policy_constants.h'
@@ -139,5 +148,6 @@ check 'the manual pages are there and in order' check_manual
 check 'vmsup(8) has every option' check_manual_options
 check 'vmsup(8) has every exit code' check_manual_codes
 check 'vmsup-plugin(3) has every function' check_manual_functions
+check 'the public headers are C11 and C++' check_public_headers
 check 'the folders are the known ones' check_top
 check 'scripts are executable' check_scripts

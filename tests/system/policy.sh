@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# vmsup policy: what an admin with somebody's policy in hand is told.
+# shellcheck source=tests/system/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cat >"$WORK/good.policy" <<'POLICY'
+# A comment.
+{read, write}: 1
+openat: arg2 in O_CLOEXEC; return EACCES
+lseek: arg0 == 1 || arg1 > 5
+POLICY
+printf 'read: 1\nwrite: arg6 == 1\n' >"$WORK/wrong.policy"
+echo 'openat: arg0 == -100' >"$WORK/never.policy"
+
+evaluates() { # CALL RESULT
+    expect "eval $1: $2" 0 "^$2\$" "$VMSUP" policy eval "$WORK/good.policy" "$1"
+}
+
+check 'check says nothing of a good policy' test -z "$("$VMSUP" policy check "$WORK/good.policy" 2>&1)"
+expect 'check says where it is wrong' 65 "wrong\.policy:2:8: .*arg0 to arg5" "$VMSUP" policy check "$WORK/good.policy" "$WORK/wrong.policy"
+expect 'check warns of what can never match' 0 'never' "$VMSUP" policy check "$WORK/never.policy"
+expect_refusal 'check of a file that is not there' 66 'none\.policy' "$VMSUP" policy check "$WORK/none.policy"
+expect 'show prints it as understood' 0 '^openat: arg2 in 0x80000; return EACCES$' "$VMSUP" policy show "$WORK/good.policy"
+"$VMSUP" policy show "$WORK/good.policy" >"$WORK/shown.policy"
+"$VMSUP" policy show "$WORK/shown.policy" >"$WORK/again.policy"
+check 'what show prints is a policy that says the same' cmp "$WORK/shown.policy" "$WORK/again.policy"
+evaluates read allow
+evaluates 'openat(-100, 0, 0x80000)' allow
+evaluates 'openat(-100, 0, O_WRONLY)' 'errno EACCES'
+evaluates 'lseek(2, 5)' kill
+evaluates 'lseek(0, 6)' allow
+evaluates ptrace kill
+expect 'eval of a call that there is not' 64 'name of a system call' "$VMSUP" policy eval "$WORK/good.policy" nosuch
+expect 'eval with seven arguments' 64 'six arguments' "$VMSUP" policy eval "$WORK/good.policy" 'read(1,2,3,4,5,6,7)'
+for words in '' 'frobnicate' 'check' 'show' 'eval' 'trace'; do
+    # shellcheck disable=SC2086
+    expect_refusal "vmsup policy $words" 64 '^usage: ' "$VMSUP" policy $words
+done
+
+check 'trace prints a policy' sh -c '"$1" policy trace -- /bin/true >"$2" && "$1" policy check "$2" && grep -q "^[a-z].*: 1$" "$2"' \
+    sh "$VMSUP" "$WORK/traced.policy"
+expect 'with the calls that the program made' 0 '^allow$' "$VMSUP" policy eval "$WORK/traced.policy" exit_group
+expect 'and no other' 0 '^kill$' "$VMSUP" policy eval "$WORK/traced.policy" socket
+expect 'trace exits as the program did' 3 'exit_group' "$VMSUP" policy trace -- /bin/sh -c 'exit 3'
+expect_refusal 'trace of a program that is not there prints no policy' 69 '/nonexistent' "$VMSUP" policy trace -- /nonexistent
+done_testing

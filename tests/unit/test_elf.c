@@ -1,0 +1,245 @@
+/* What a program needs to start: the same that the loader itself finds, for programs of this host; and files that are damaged or miss something. */
+#include "jail/elf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static bool
+has_source(const struct elf_files *files, const char *path)
+{
+    char *real = realpath(path, NULL);
+    bool has = false;
+
+    for (size_t i = 0; i < files->count && real != NULL; i++)
+        has = has || strcmp(files->file[i].source, real) == 0;
+    free(real);
+    return has;
+}
+
+static int
+find(const char *path, struct elf_files *files, char error[ELF_ERROR_MAX])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), result;
+
+    assert_true(fd >= 0);
+    result = elf_find_files(fd, path, files, error);
+    close(fd);
+    return result;
+}
+
+/* Every path that the loader prints, which it does without starting the program. */
+static void
+compare_with_loader(const char *program)
+{
+    struct elf_files files;
+    char error[ELF_ERROR_MAX], command[PATH_MAX + 64], *line = NULL;
+    size_t size = 0, listed = 0, extra = 0;
+    FILE *loader;
+
+    if (find(program, &files, error) != 0)
+        fail_msg("%s", error);
+    snprintf(command, sizeof command, "LD_TRACE_LOADED_OBJECTS=1 '%s'", program);
+    loader = popen(command, "r");
+    assert_non_null(loader);
+    while (getline(&line, &size, loader) >= 0) {
+        char *path = strchr(line, '/');
+
+        if (path == NULL)
+            continue; /* the vdso */
+        path[strcspn(path, " \n")] = '\0';
+        listed++;
+        if (!has_source(&files, path))
+            fail_msg("%s: the loader takes %s, which was not found", program, path);
+    }
+    assert_int_equal(pclose(loader), 0);
+    free(line);
+    /* libgcc_s, which no program lists, is the only other one. */
+    for (size_t i = 0; i < files.count; i++)
+        extra += strstr(files.file[i].path, "libgcc_s.so.1") != NULL;
+    assert_true(listed > 0);
+    assert_true(files.count >= listed && files.count <= listed + extra);
+    elf_files_free(&files);
+}
+
+static void
+test_as_the_loader(void **state)
+{
+    static const char *const programs[] = { "/bin/sh", "/bin/bash", "/usr/bin/env", "/bin/ls", "/usr/bin/strace" };
+    const char *vmsup = getenv("VMSUP");
+    unsigned compared = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++)
+        if (access(programs[i], X_OK) == 0) {
+            compare_with_loader(programs[i]);
+            compared++;
+        }
+    if (vmsup != NULL)
+        compare_with_loader(vmsup);
+    assert_true(compared >= 3);
+}
+
+/* --- small ELF files that are kept with the fuzz targets: `dynamic` needs libl.so, and has the run path $ORIGIN/../lib */
+
+struct folder {
+    char path[64];
+    char program[96], library[96];
+};
+
+static void
+copy_seed(const char *seed, const char *to)
+{
+    const char *tree = getenv("TREE");
+    char command[512];
+
+    snprintf(command, sizeof command, "cp '%s/tests/fuzz/corpus/plugin_file/%s' '%s'", tree != NULL ? tree : ".", seed, to);
+    assert_int_equal(system(command), 0);
+}
+
+static int
+make_folder(void **state)
+{
+    static struct folder folder;
+    char below[96];
+
+    strlcpy(folder.path, "/tmp/vmsup-elf.XXXXXX", sizeof folder.path);
+    if (mkdtemp(folder.path) == NULL)
+        return -1;
+    snprintf(below, sizeof below, "%s/bin", folder.path);
+    assert_int_equal(mkdir(below, 0755), 0);
+    snprintf(below, sizeof below, "%s/lib", folder.path);
+    assert_int_equal(mkdir(below, 0755), 0);
+    snprintf(folder.program, sizeof folder.program, "%s/bin/program", folder.path);
+    snprintf(folder.library, sizeof folder.library, "%s/lib/libl.so", folder.path);
+    *state = &folder;
+    return 0;
+}
+
+static int
+remove_folder(void **state)
+{
+    const struct folder *folder = *state;
+    char command[96];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
+    return system(command);
+}
+
+static void
+test_run_path(void **state)
+{
+    const struct folder *folder = *state;
+    struct elf_files files;
+    char error[ELF_ERROR_MAX];
+
+    copy_seed("dynamic", folder->program);
+    assert_int_equal(find(folder->program, &files, error), -ENOENT);
+    assert_non_null(strstr(error, "libl.so"));
+    assert_non_null(strstr(error, folder->program));
+    assert_int_equal(files.count, 0);
+    /* Something else of that name is not taken. */
+    assert_int_equal(mkdir(folder->library, 0755), 0);
+    assert_int_equal(find(folder->program, &files, error), -ENOENT);
+    assert_int_equal(rmdir(folder->library), 0);
+    copy_seed("script", folder->library);
+    assert_int_equal(find(folder->program, &files, error), -ENOEXEC);
+    assert_non_null(strstr(error, folder->library));
+    copy_seed("library", folder->library);
+    if (find(folder->program, &files, error) != 0)
+        fail_msg("%s", error);
+    assert_true(has_source(&files, folder->library));
+    assert_true(has_source(&files, "/lib64/ld-linux-x86-64.so.2"));
+    elf_files_free(&files);
+}
+
+static void
+test_static(void **state)
+{
+    const struct folder *folder = *state;
+    struct elf_files files;
+    char error[ELF_ERROR_MAX];
+
+    copy_seed("static", folder->program);
+    assert_int_equal(find(folder->program, &files, error), 0);
+    assert_int_equal(files.count, 0);
+}
+
+static void
+test_refusals(void **state)
+{
+    static const struct {
+        const char *seed, *said;
+    } cases[] = {
+        { "script", "is a script" }, { "aarch64", "another architecture" }, { "header", "damaged" }, { "cut", "damaged" },
+    };
+    const struct folder *folder = *state;
+    struct elf_files files;
+    char error[ELF_ERROR_MAX];
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        copy_seed(cases[i].seed, folder->program);
+        assert_int_equal(find(folder->program, &files, error), -ENOEXEC);
+        if (strstr(error, cases[i].said) == NULL || strstr(error, folder->program) == NULL)
+            fail_msg("%s: \"%s\"", cases[i].seed, error);
+    }
+}
+
+/* Cut at each place, and with each byte made the largest: refused or read, but never beyond its end. */
+static void
+test_damage(void **state)
+{
+    const struct folder *folder = *state;
+    static uint8_t bytes[8192];
+    struct elf_files files;
+    char error[ELF_ERROR_MAX];
+    ssize_t size;
+    int fd;
+
+    copy_seed("dynamic", folder->program);
+    fd = open(folder->program, O_RDWR | O_CLOEXEC);
+    size = read(fd, bytes, sizeof bytes);
+    assert_true(size > 256 && size < (ssize_t)sizeof bytes);
+    for (off_t i = 0; i < size; i++) {
+        const uint8_t high = 0xff;
+
+        assert_int_equal(pwrite(fd, &high, 1, i), 1);
+        if (elf_find_files(fd, folder->program, &files, error) == 0)
+            elf_files_free(&files);
+        assert_int_equal(pwrite(fd, &bytes[i], 1, i), 1);
+    }
+    for (off_t i = size - 1; i >= 0; i--) {
+        assert_int_equal(ftruncate(fd, i), 0);
+        if (elf_find_files(fd, folder->program, &files, error) == 0)
+            elf_files_free(&files);
+    }
+    assert_int_equal(elf_find_files(fd, folder->program, &files, error), -ENOEXEC);
+    close(fd);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_as_the_loader),
+        cmocka_unit_test_setup_teardown(test_run_path, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_static, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_refusals, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_damage, make_folder, remove_folder),
+    };
+
+    return cmocka_run_group_tests_name("elf", tests, NULL, NULL);
+}
