@@ -33,3 +33,11 @@ wire_get_varint(const uint8_t *data, size_t size, uint64_t *value)
     }
     return size >= WIRE_VARINT_MAX ? -EBADMSG : 0;
 }
+
+#define ERRNO_MAX 4095
+
+int
+wire_errno(int32_t error)
+{
+    return error > 0 && error <= ERRNO_MAX ? -error : -EPROTO;
+}

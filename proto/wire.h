@@ -36,4 +36,7 @@ size_t wire_put_varint(uint64_t value, uint8_t *out);
  */
 ssize_t wire_get_varint(const uint8_t *data, size_t size, uint64_t *value);
 
+/* The errno of a response, which may be anything, as a negative one; -EPROTO where it is none. */
+int wire_errno(int32_t error);
+
 #endif

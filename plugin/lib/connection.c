@@ -8,9 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* An errno that the kernel could have given; the other side may say anything. */
-#define ERRNO_MAX 4095
-
 static int
 create(int socket, struct connection_shared *shared, struct vmsup **out)
 {
@@ -74,7 +71,7 @@ receive(struct vmsup *self, MainResponse__MessageCase expected, const MainRespon
     if (response == NULL)
         return -EPROTO;
     if (response->error != 0)
-        return response->error > 0 && response->error <= ERRNO_MAX ? -response->error : -EPROTO;
+        return wire_errno(response->error);
     if (response->message_case != expected)
         return -EPROTO;
     if (out != NULL)

@@ -8,8 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ERRNO_MAX 4095
-
 static uint8_t *
 map_buffer(size_t size)
 {
@@ -140,7 +138,7 @@ vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__Message
     if (response == NULL)
         return -EPROTO;
     if (response->error != 0)
-        return response->error > 0 && response->error <= ERRNO_MAX ? -response->error : -EPROTO;
+        return wire_errno(response->error);
     if (response->message_case != expected)
         return -EPROTO;
     if (out != NULL)

@@ -7,8 +7,8 @@
 
 #include "common/fd.h"
 #include "jail/jail.h"
+#include "tests/unit/scratch.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -46,19 +46,6 @@ struct driver {
     char text[DRIVER_TEXT_MAX]; /* what it said */
     size_t descriptors;
 };
-
-static inline size_t
-driver_count_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    size_t count = 0;
-
-    assert_non_null(folder);
-    while (readdir(folder) != NULL)
-        count++;
-    closedir(folder);
-    return count;
-}
 
 static inline void
 driver_find_inmate(struct driver *driver)
@@ -99,7 +86,7 @@ driver_create(void **state)
         .fds = driver->fds, .fd_count = 3, .executable = driver->executable, .argv = driver->argv, .environment = driver->environment,
     };
     driver->process = (struct jail_process){ -1, -1, -1 };
-    driver->descriptors = driver_count_descriptors();
+    driver->descriptors = scratch_count_descriptors();
     *state = driver;
     return 0;
 }
@@ -112,7 +99,7 @@ driver_check_host(struct driver *driver, size_t descriptors)
 
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
-    assert_int_equal(driver_count_descriptors(), descriptors);
+    assert_int_equal(scratch_count_descriptors(), descriptors);
     assert_true(fd_read_file(AT_FDCWD, "/proc/self/mounts", mounts, sizeof mounts) > 0);
     assert_null(strstr(mounts, driver->root));
 }

@@ -10,8 +10,8 @@
 #include "proto/message.h"
 #include "proto/plugin.pb-c.h"
 #include "proto/wire.h"
+#include "tests/unit/scratch.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -37,19 +37,6 @@ struct host {
     struct vmsup_vcpu *vcpu;
     size_t descriptors; /* open before */
 };
-
-static inline size_t
-host_count_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    size_t count = 0;
-
-    assert_non_null(folder);
-    while (readdir(folder) != NULL)
-        count++;
-    closedir(folder);
-    return count;
-}
 
 static inline void
 host_answer(struct host *host, const MainResponse *response, const int *fds, size_t count)
@@ -97,7 +84,7 @@ host_set_up(void **state)
     int sockets[2], up[2], down[2];
     char number[16];
 
-    host->descriptors = host_count_descriptors();
+    host->descriptors = scratch_count_descriptors();
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
     assert_int_equal(pipe2(up, O_CLOEXEC), 0);
     assert_int_equal(pipe2(down, O_CLOEXEC), 0);
@@ -132,7 +119,7 @@ host_tear_down(void **state)
     close(host->requests);
     close(host->responses);
     free(host);
-    assert_int_equal(host_count_descriptors(), descriptors);
+    assert_int_equal(scratch_count_descriptors(), descriptors);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* What a program needs to start: the same that the loader itself finds, for programs of this host; and files that are damaged or miss something. */
 #include "jail/elf.h"
+#include "tests/unit/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,8 +96,7 @@ test_as_the_loader(void **state)
 
 /* --- small ELF files that are kept with the fuzz targets: `dynamic` needs libl.so, and has the run path $ORIGIN/../lib */
 
-struct folder {
-    char path[64];
+struct place {
     char program[96], library[96];
 };
 
@@ -110,58 +110,46 @@ copy_seed(const char *seed, const char *to)
     assert_int_equal(system(command), 0);
 }
 
-static int
-make_folder(void **state)
+/* The folder's bin/program and lib/libl.so. */
+static struct place
+make_place(void **state)
 {
-    static struct folder folder;
+    const struct scratch *scratch = *state;
     char below[96];
+    struct place place;
 
-    strlcpy(folder.path, "/tmp/vmsup-elf.XXXXXX", sizeof folder.path);
-    if (mkdtemp(folder.path) == NULL)
-        return -1;
-    snprintf(below, sizeof below, "%s/bin", folder.path);
+    snprintf(below, sizeof below, "%s/bin", scratch->path);
     assert_int_equal(mkdir(below, 0755), 0);
-    snprintf(below, sizeof below, "%s/lib", folder.path);
+    snprintf(below, sizeof below, "%s/lib", scratch->path);
     assert_int_equal(mkdir(below, 0755), 0);
-    snprintf(folder.program, sizeof folder.program, "%s/bin/program", folder.path);
-    snprintf(folder.library, sizeof folder.library, "%s/lib/libl.so", folder.path);
-    *state = &folder;
-    return 0;
-}
-
-static int
-remove_folder(void **state)
-{
-    const struct folder *folder = *state;
-    char command[96];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
-    return system(command);
+    snprintf(place.program, sizeof place.program, "%s/bin/program", scratch->path);
+    snprintf(place.library, sizeof place.library, "%s/lib/libl.so", scratch->path);
+    return place;
 }
 
 static void
 test_run_path(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place place = make_place(state);
     struct elf_files files;
     char error[ELF_ERROR_MAX];
 
-    copy_seed("dynamic", folder->program);
-    assert_int_equal(find(folder->program, &files, error), -ENOENT);
+    copy_seed("dynamic", place.program);
+    assert_int_equal(find(place.program, &files, error), -ENOENT);
     assert_non_null(strstr(error, "libl.so"));
-    assert_non_null(strstr(error, folder->program));
+    assert_non_null(strstr(error, place.program));
     assert_int_equal(files.count, 0);
     /* Something else of that name is not taken. */
-    assert_int_equal(mkdir(folder->library, 0755), 0);
-    assert_int_equal(find(folder->program, &files, error), -ENOENT);
-    assert_int_equal(rmdir(folder->library), 0);
-    copy_seed("script", folder->library);
-    assert_int_equal(find(folder->program, &files, error), -ENOEXEC);
-    assert_non_null(strstr(error, folder->library));
-    copy_seed("library", folder->library);
-    if (find(folder->program, &files, error) != 0)
+    assert_int_equal(mkdir(place.library, 0755), 0);
+    assert_int_equal(find(place.program, &files, error), -ENOENT);
+    assert_int_equal(rmdir(place.library), 0);
+    copy_seed("script", place.library);
+    assert_int_equal(find(place.program, &files, error), -ENOEXEC);
+    assert_non_null(strstr(error, place.library));
+    copy_seed("library", place.library);
+    if (find(place.program, &files, error) != 0)
         fail_msg("%s", error);
-    assert_true(has_source(&files, folder->library));
+    assert_true(has_source(&files, place.library));
     assert_true(has_source(&files, "/lib64/ld-linux-x86-64.so.2"));
     elf_files_free(&files);
 }
@@ -169,12 +157,12 @@ test_run_path(void **state)
 static void
 test_static(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place place = make_place(state);
     struct elf_files files;
     char error[ELF_ERROR_MAX];
 
-    copy_seed("static", folder->program);
-    assert_int_equal(find(folder->program, &files, error), 0);
+    copy_seed("static", place.program);
+    assert_int_equal(find(place.program, &files, error), 0);
     assert_int_equal(files.count, 0);
 }
 
@@ -186,14 +174,14 @@ test_refusals(void **state)
     } cases[] = {
         { "script", "is a script" }, { "aarch64", "another architecture" }, { "header", "damaged" }, { "cut", "damaged" },
     };
-    const struct folder *folder = *state;
+    const struct place place = make_place(state);
     struct elf_files files;
     char error[ELF_ERROR_MAX];
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        copy_seed(cases[i].seed, folder->program);
-        assert_int_equal(find(folder->program, &files, error), -ENOEXEC);
-        if (strstr(error, cases[i].said) == NULL || strstr(error, folder->program) == NULL)
+        copy_seed(cases[i].seed, place.program);
+        assert_int_equal(find(place.program, &files, error), -ENOEXEC);
+        if (strstr(error, cases[i].said) == NULL || strstr(error, place.program) == NULL)
             fail_msg("%s: \"%s\"", cases[i].seed, error);
     }
 }
@@ -202,31 +190,31 @@ test_refusals(void **state)
 static void
 test_damage(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place place = make_place(state);
     static uint8_t bytes[8192];
     struct elf_files files;
     char error[ELF_ERROR_MAX];
     ssize_t size;
     int fd;
 
-    copy_seed("dynamic", folder->program);
-    fd = open(folder->program, O_RDWR | O_CLOEXEC);
+    copy_seed("dynamic", place.program);
+    fd = open(place.program, O_RDWR | O_CLOEXEC);
     size = read(fd, bytes, sizeof bytes);
     assert_true(size > 256 && size < (ssize_t)sizeof bytes);
     for (off_t i = 0; i < size; i++) {
         const uint8_t high = 0xff;
 
         assert_int_equal(pwrite(fd, &high, 1, i), 1);
-        if (elf_find_files(fd, folder->program, &files, error) == 0)
+        if (elf_find_files(fd, place.program, &files, error) == 0)
             elf_files_free(&files);
         assert_int_equal(pwrite(fd, &bytes[i], 1, i), 1);
     }
     for (off_t i = size - 1; i >= 0; i--) {
         assert_int_equal(ftruncate(fd, i), 0);
-        if (elf_find_files(fd, folder->program, &files, error) == 0)
+        if (elf_find_files(fd, place.program, &files, error) == 0)
             elf_files_free(&files);
     }
-    assert_int_equal(elf_find_files(fd, folder->program, &files, error), -ENOEXEC);
+    assert_int_equal(elf_find_files(fd, place.program, &files, error), -ENOEXEC);
     close(fd);
 }
 
@@ -235,10 +223,10 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_the_loader),
-        cmocka_unit_test_setup_teardown(test_run_path, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_static, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_refusals, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_damage, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_run_path, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_static, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_refusals, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_damage, scratch_make, scratch_remove),
     };
 
     return cmocka_run_group_tests_name("elf", tests, NULL, NULL);

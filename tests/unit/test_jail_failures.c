@@ -7,7 +7,7 @@
 static void
 expect_failure(struct driver *driver, const char *step, int error)
 {
-    size_t descriptors = driver_count_descriptors();
+    size_t descriptors = scratch_count_descriptors();
     int result = driver_start(driver, "sleep", NULL);
 
     if (result != -error || driver->error.error != error || strstr(driver->error.text, step) == NULL ||

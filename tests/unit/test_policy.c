@@ -1,5 +1,6 @@
 /* The policy language: what each construct means, by evaluation of the parsed expressions, and what is refused, with its place. */
 #include "policy/policy.h"
+#include "tests/unit/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -282,32 +283,8 @@ test_nul_byte(void **state)
 
 /* --- files */
 
-struct folder {
-    char path[64];
-};
-
-static int
-make_folder(void **state)
-{
-    static struct folder folder;
-
-    strlcpy(folder.path, "/tmp/vmsup-policy.XXXXXX", sizeof folder.path);
-    *state = &folder;
-    return mkdtemp(folder.path) == NULL ? -1 : 0;
-}
-
-static int
-remove_folder(void **state)
-{
-    const struct folder *folder = *state;
-    char command[96];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
-    return system(command);
-}
-
 static const char *
-write_policy(const struct folder *folder, const char *name, const char *text)
+write_policy(const struct scratch *folder, const char *name, const char *text)
 {
     static char path[128];
     int fd;
@@ -323,7 +300,7 @@ write_policy(const struct folder *folder, const char *name, const char *text)
 static void
 test_include(void **state)
 {
-    const struct folder *folder = *state;
+    const struct scratch *folder = *state;
     char below[96];
     struct policy *policy;
     struct policy_error error;
@@ -345,7 +322,7 @@ test_include(void **state)
 static void
 test_include_refusals(void **state)
 {
-    const struct folder *folder = *state;
+    const struct scratch *folder = *state;
     struct policy *policy;
     struct policy_error error;
     char name[16], text[64];
@@ -381,7 +358,7 @@ test_include_refusals(void **state)
 static void
 test_file_refusals(void **state)
 {
-    const struct folder *folder = *state;
+    const struct scratch *folder = *state;
     struct policy *policy;
     struct policy_error error;
     const char *path;
@@ -445,9 +422,9 @@ main(void)
         cmocka_unit_test(test_actions),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_nul_byte),
-        cmocka_unit_test_setup_teardown(test_include, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_include_refusals, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_file_refusals, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_include, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_include_refusals, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_file_refusals, scratch_make, scratch_remove),
         cmocka_unit_test(test_warnings),
     };
 
