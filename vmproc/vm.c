@@ -226,6 +226,8 @@ vm_destroy(struct vm *vm)
 
     if (vm == NULL)
         return;
+    /* Whoever was to tell the supervisor has ended, too. */
+    vm_set_told(vm);
     if (vm->herald_started)
         pthread_join(vm->herald, NULL);
     for (unsigned i = 0; i < LIMIT_VCPUS; i++)
