@@ -118,7 +118,7 @@ confine_self(const char *runtime, const char *cgroups, const struct policy_progr
     result = drop_capabilities();
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot drop its capabilities: %s", strerror(-result));
-    result = load_filter(program);
+    result = program == NULL ? 0 : load_filter(program);
     if (result < 0)
         return failure_set(failure, EX_OSERR, result, "the supervisor cannot load its system call filter: %s", strerror(-result));
     return 0;
