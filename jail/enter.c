@@ -26,6 +26,22 @@ child_begin(struct child *child, const char *format, ...)
     va_end(arguments);
 }
 
+/* By the kernel's own call: the C library keeps two signals to itself, which a parent may have ignored all the same. */
+static void
+reset_signals(void)
+{
+    static const struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } normal = { 0 };
+
+    /* It fails for the two that are never anything else. */
+    for (int number = 1; number < NSIG; number++)
+        syscall(SYS_rt_sigaction, number, &normal, NULL, sizeof normal.mask);
+}
+
 /* What a process inherits besides descriptors: signals, session, umask, keys, priority among the host's when memory is short. */
 static int
 shed_inheritance(struct child *child)
@@ -35,8 +51,7 @@ shed_inheritance(struct child *child)
     char score[16];
 
     child_begin(child, "cannot reset signals");
-    for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL);
+    reset_signals();
     sigemptyset(&none);
     if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         return -errno;

@@ -48,7 +48,7 @@ ends 'a guest without code' 10[35] 'KVM|guest|internal error|shut down' lost
 
 if grep -qw memory "$(findmnt -nt cgroup2 -o TARGET | head -n 1)/cgroup.controllers" 2>/dev/null; then
     memory_max=64M
-    ends 'a plugin that takes more memory than the VM may have' 109 'memory ran out' eat
+    ends 'a plugin that takes more memory than the VM may have' 109 'out of memory' eat
     memory_max=
 else
     skip 'a plugin that takes more memory than the VM may have' 'this host has no memory controller of cgroup v2'
