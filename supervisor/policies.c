@@ -44,7 +44,7 @@ policies_load(struct policies *policies, const char *shipped, const char *own, s
         result = load(policies, POLICIES_PLUGIN, own != NULL ? own : shipped, failure);
 #ifdef VMSUP_SANITIZED
     if (result == 0)
-        log_warn("this build has sanitizers, which no filter admits: supervisor, vmproc and plugin run without");
+        log_warn("this build has sanitizers, which no filter admits: supervisor, vmproc and plugin run without, and can be dumped");
 #endif
     return result;
 }
