@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,8 +163,11 @@ main(int argc, char **argv)
     start(vm, strcmp(part, "lost") == 0 ? 0x8000 : 0);
     if (strcmp(part, "exit") == 0)
         return code;
-    if (strcmp(part, "fault") == 0)
+    if (strcmp(part, "fault") == 0) {
+        /* A sanitizer would make an exit of it. */
+        signal(SIGSEGV, SIG_DFL);
         *(volatile int *)(uintptr_t)PAGE = 1;
+    }
     if (strcmp(part, "forbidden") == 0)
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     if (strcmp(part, "echo") == 0)
