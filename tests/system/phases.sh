@@ -49,6 +49,8 @@ end_it() { # PID
 
 try() { # POINT ROLE DEED
     local point=$1 role=$2 deed=$3 name="$2 $3 at $1" ending=1 job word supervisor victim
+    # Emptied here: the one before it must not be read while the new one is on its way.
+    : >"$WORK/log"
     VMSUP_HOLD=$point:$fifo start -f --grace 200 --plugin "$ACTOR" demo -- stay </dev/null >"$WORK/log" 2>&1 8<&- 9<&- &
     job=$!
     case $point in stopping | killing | gone)
