@@ -21,6 +21,7 @@
 #define PATH_ROOM 4096
 
 static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/urandom" };
+#define DEVICES (sizeof devices / sizeof devices[0])
 
 /* Opens `name` in `directory`, made where it is missing: an empty file or a directory. A link is not followed. */
 static int
@@ -88,79 +89,156 @@ clone_tree(const char *source, uint64_t attributes)
     return tree;
 }
 
+/* What is to be seen at `target`, taken from the host and not yet put there. */
+struct view {
+    const char *source, *target;
+    int tree;
+    bool is_directory;
+};
+
+struct views {
+    struct view view[JAIL_MOUNTS_MAX + DEVICES];
+    size_t count;
+};
+
 static int
-bind(int room, const char *source, const char *target, uint64_t attributes)
+take_view(struct views *views, const char *source, const char *target, uint64_t attributes)
 {
     struct stat status;
-    int tree, place, result = 0;
+    int tree;
 
     if (stat(source, &status) < 0)
         return -errno;
     tree = clone_tree(source, attributes);
     if (tree < 0)
         return tree;
-    place = open_target(room, target, S_ISDIR(status.st_mode));
-    if (place < 0)
-        result = place;
-    else if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-        result = -errno;
-    if (place >= 0)
-        fd_close(&place);
-    fd_close(&tree);
+    views->view[views->count++] = (struct view){ source, target, tree, S_ISDIR(status.st_mode) };
+    return 0;
+}
+
+/* Before the new root is mounted: the directory that it covers may hold what is to be shown. */
+static int
+take_views(struct child *child, struct views *views)
+{
+    const struct jail *jail = child->jail;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < jail->mount_count; i++) {
+        const struct jail_mount *mount = &jail->mounts[i];
+
+        child_begin(child, "cannot show %s at %s", mount->source, mount->target);
+        result = take_view(views, mount->source, mount->target,
+                           MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount->writable ? 0 : MOUNT_ATTR_RDONLY));
+    }
+    for (size_t i = 0; jail->devices && result == 0 && i < DEVICES; i++) {
+        child_begin(child, "cannot show %s at %s", devices[i], devices[i]);
+        result = take_view(views, devices[i], devices[i], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    }
     return result;
 }
 
 static int
-bind_all(struct child *child, int room)
+put_tree(int room, int tree, const char *target, bool is_directory)
 {
-    const struct jail *jail = child->jail;
+    int place = open_target(room, target, is_directory), result = 0;
 
-    for (size_t i = 0; i < jail->mount_count; i++) {
-        const struct jail_mount *mount = &jail->mounts[i];
+    if (place < 0)
+        return place;
+    if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        result = -errno;
+    fd_close(&place);
+    return result;
+}
+
+static int
+put_views(struct child *child, int room, struct views *views)
+{
+    for (size_t i = 0; i < views->count; i++) {
+        struct view *view = &views->view[i];
         int result;
 
-        child_begin(child, "cannot show %s at %s", mount->source, mount->target);
-        result = bind(room, mount->source, mount->target,
-                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mount->writable ? 0 : MOUNT_ATTR_RDONLY));
-        if (result < 0)
-            return result;
-    }
-    for (size_t i = 0; jail->devices && i < sizeof devices / sizeof devices[0]; i++) {
-        int result;
-
-        child_begin(child, "cannot show %s", devices[i]);
-        result = bind(room, devices[i], devices[i], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+        child_begin(child, "cannot show %s at %s", view->source, view->target);
+        result = put_tree(room, view->tree, view->target, view->is_directory);
+        fd_close(&view->tree);
         if (result < 0)
             return result;
     }
     return 0;
 }
 
+/* A new file system that is mounted nowhere yet. `parameters` are names and values in turns, NULL at the end. */
+static int
+make_tree(const char *type, const char *const *parameters, uint64_t attributes)
+{
+    int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), tree = -1;
+    bool good = context >= 0;
+
+    for (; good && *parameters != NULL; parameters += 2)
+        good = syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, parameters[0], parameters[1], 0) == 0;
+    good = good && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
+    if (good)
+        tree = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+    if (tree < 0)
+        tree = -errno;
+    fd_close(&context);
+    return tree;
+}
+
 /* The /proc of the pid namespace that this process begins: its own processes and nothing of the system's. */
 static int
 mount_proc(int room)
 {
-    char path[64];
-    int place = open_target(room, "/proc", true), result = 0;
+    static const char *const parameters[] = { "source", "proc", "subset", "pid", "hidepid", "2", NULL };
+    int tree = make_tree("proc", parameters, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC), result;
+
+    if (tree < 0)
+        return tree;
+    result = put_tree(room, tree, "/proc", true);
+    fd_close(&tree);
+    return result;
+}
+
+/* Entered by its descriptor: a path may lead to what lies beneath it. */
+static int
+mount_root(const struct jail *jail)
+{
+    char size[24];
+    const char *const parameters[] = { "source", "vmsup", "mode", "0755", "size", size, "nr_inodes", "16384", NULL };
+    int place = open(jail->root, O_PATH | O_DIRECTORY | O_CLOEXEC), tree, result = 0;
 
     if (place < 0)
-        return place;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", place);
-    if (mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=2") < 0)
+        return -errno;
+    snprintf(size, sizeof size, "%llu", (unsigned long long)(jail->root_bytes > 0 ? jail->root_bytes : 1 << 20));
+    tree = make_tree("tmpfs", parameters, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    if (tree < 0)
+        result = tree;
+    else if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 || fchdir(tree) < 0)
         result = -errno;
+    fd_close(&tree);
     fd_close(&place);
     return result;
 }
 
-/* Makes the mounted tmpfs the root of the namespace, and lets go of all else. */
+/* The room, in the tmpfs that is the current directory. Where it may write, the room is its own. */
+static int
+make_room(const struct jail *jail)
+{
+    int room;
+
+    if (mkdir(ROOM, 0755) < 0 || (jail->root_bytes > 0 && chown(ROOM, jail->uid, jail->gid) < 0))
+        return -errno;
+    room = open(ROOM, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return room < 0 ? -errno : room;
+}
+
+/* Makes the mounted tmpfs, which is the current directory, the root of the namespace, and lets go of all else. */
 static int
 pivot(const struct jail *jail)
 {
     struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
 
     /* pivot_root(2) with one directory for both puts the old root on top of the new one. */
-    if (chdir(jail->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-        chdir("/") < 0)
+    if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return -errno;
     if (jail->root_bytes == 0 && syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, &read_only, sizeof read_only) < 0)
         return -errno;
@@ -177,27 +255,24 @@ int
 mounts_enter(struct child *child)
 {
     const struct jail *jail = child->jail;
-    char options[64];
+    struct views views = { .count = 0 };
     int room, result;
 
     child_begin(child, "cannot part its mounts from the host's");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return -errno;
+    result = take_views(child, &views);
+    if (result < 0)
+        return result;
     child_begin(child, "cannot mount its root over %s", jail->root);
-    snprintf(options, sizeof options, "mode=0755,size=%llu,nr_inodes=16384",
-             (unsigned long long)(jail->root_bytes > 0 ? jail->root_bytes : 1 << 20));
-    if (mount("vmsup", jail->root, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0 || chdir(jail->root) < 0)
-        return -errno;
+    result = mount_root(jail);
+    if (result < 0)
+        return result;
     umask(022);
-    if (mkdir(ROOM, 0755) < 0)
-        return -errno;
-    /* Where it may write, the room is its own. */
-    if (jail->root_bytes > 0 && chown(ROOM, jail->uid, jail->gid) < 0)
-        return -errno;
-    room = open(ROOM, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    room = make_room(jail);
     if (room < 0)
-        return -errno;
-    result = bind_all(child, room);
+        return room;
+    result = put_views(child, room, &views);
     if (result == 0 && jail->proc) {
         child_begin(child, "cannot mount /proc");
         result = mount_proc(room);

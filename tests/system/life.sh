@@ -59,6 +59,14 @@ else
     expect 'a limit on memory that the host cannot keep' 69 'memory controller' start -f --memory-max 64M --plugin "$plugin" demo -- idle
 fi
 
+# --- its root, wherever that is mounted
+
+for root in "$(dirname "$plugin")" / /proc /dev; do
+    expect "a plugin whose root is mounted over $root" 0 'plugin exited 0' \
+        start -f --plugin-root "$root" --plugin-mount /etc/hostname --plugin "$plugin" demo -- exit 0
+done
+check_host 'nothing was left behind by any of them' "$WORK/before"
+
 # --- its console
 
 printf 'one\ntwo\n' >"$WORK/input"
