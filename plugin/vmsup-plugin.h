@@ -221,7 +221,7 @@ int vmsup_destroy_irq_event(struct vmsup *self, struct vmsup_irq **irq);
 int vmsup_irq_event_get_fd(struct vmsup_irq *irq);
 int vmsup_irq_event_get_resample_fd(struct vmsup_irq *irq);
 
-/* The same pointer each time, good as long as the first connection. -ENOENT: past the last. */
+/* The same pointer each time, good as long as any connection. -ENOENT: past the last. */
 int vmsup_get_vcpu(struct vmsup *self, uint32_t cpu_id, struct vmsup_vcpu **out);
 
 /* Blocks for the next event, or fails once the VM is ending. Between an event and its resume the functions below may be called. */

@@ -149,8 +149,12 @@ vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__Message
 int
 vcpu_call(struct vmsup_vcpu *self, const VcpuRequest *request, VcpuResponse__MessageCase expected, const VcpuResponse **response)
 {
-    int result = vcpu_send(self, request);
+    int result;
 
+    /* Where there is no event to look at, the next thing to come would be one, and not the answer. */
+    if (self->phase != VCPU_HOLDS)
+        return -EPROTO;
+    result = vcpu_send(self, request);
     return result < 0 ? result : vcpu_receive(self, &self->call_arena, expected, response);
 }
 

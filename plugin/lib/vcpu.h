@@ -59,7 +59,7 @@ int vcpu_send(struct vmsup_vcpu *self, const VcpuRequest *request);
 /* Reads a response into `arena`, reset before. 0 where it says success and has `expected` in it. -EPIPE: the VM is ending. */
 int vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__MessageCase expected, const VcpuResponse **response);
 
-/* Both. */
+/* Both, between an event and its resume; -EPROTO, and nothing is sent, at any other time. */
 int vcpu_call(struct vmsup_vcpu *self, const VcpuRequest *request, VcpuResponse__MessageCase expected,
               const VcpuResponse **response);
 

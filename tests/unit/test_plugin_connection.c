@@ -196,6 +196,108 @@ test_wrong_answers(void **state)
         close(given[i]);
 }
 
+/* Success, but without the descriptors that belong to it, or with a structure of another size. */
+static void
+test_incomplete_answers(void **state)
+{
+    struct host *host = *state;
+    MainResponse__Empty created = MAIN_RESPONSE__EMPTY__INIT;
+    MainResponse__GetNetConfig network = MAIN_RESPONSE__GET_NET_CONFIG__INIT;
+    MainResponse__GetState got = MAIN_RESPONSE__GET_STATE__INIT;
+    MainResponse__MemoryDirtyLog dirty = MAIN_RESPONSE__MEMORY_DIRTY_LOG__INIT;
+    MainResponse response = MAIN_RESPONSE__INIT;
+    struct vmsup_memory *memory = NULL;
+    struct vmsup_io *io = NULL;
+    struct vmsup_irq *irq = NULL;
+    struct vmsup_net_config config = { 0 };
+    struct kvm_pic_state pic;
+    uint8_t bytes[7] = { 0 }, log[2] = { 0, 0x55 };
+    int memfd = memfd_create("guest", MFD_CLOEXEC);
+
+    response.message_case = MAIN_RESPONSE__MESSAGE_CREATE;
+    response.create = &created;
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_create_io_event(host->vm, VMSUP_ADDRESS_SPACE_MMIO, 0x10, 0, NULL, &io), -EPROTO);
+    assert_null(io);
+    host_answer(host, &response, &memfd, 1);
+    assert_int_equal(vmsup_create_irq_event(host->vm, 1, &irq), -EPROTO);
+    assert_null(irq);
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_create_memory(host->vm, memfd, 0, 0x8000, 0, false, true, &memory), 0);
+    response.message_case = MAIN_RESPONSE__MESSAGE_DIRTY_LOG;
+    response.dirty_log = &dirty;
+    dirty.bitmap = (ProtobufCBinaryData){ .len = 2, .data = bytes };
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_memory_get_dirty_log(host->vm, memory, log), -EPROTO);
+    dirty.bitmap.len = 1;
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_memory_get_dirty_log(host->vm, memory, log), 0);
+    assert_int_equal(log[1], 0x55);
+    response.message_case = MAIN_RESPONSE__MESSAGE_GET_NET_CONFIG;
+    response.get_net_config = &network;
+    network.host_mac_address = (ProtobufCBinaryData){ .len = 6, .data = bytes };
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_net_get_config(host->vm, &config), -EPROTO);
+    network.host_mac_address.len = 7;
+    host_answer(host, &response, &memfd, 1);
+    assert_int_equal(vmsup_net_get_config(host->vm, &config), -EPROTO);
+    response.message_case = MAIN_RESPONSE__MESSAGE_GET_STATE;
+    response.get_state = &got;
+    got.state = (ProtobufCBinaryData){ .len = 7, .data = bytes };
+    host_answer(host, &response, NULL, 0);
+    assert_int_equal(vmsup_get_pic_state(host->vm, true, &pic), -EPROTO);
+    answer_success(host, MAIN_RESPONSE__MESSAGE_DESTROY);
+    assert_int_equal(vmsup_destroy_memory(host->vm, &memory), 0);
+    close(memfd);
+}
+
+/* A second host, which says that there are so many descriptors of vCPUs. */
+static int
+connect_to(size_t descriptors, struct vmsup **out)
+{
+    MainResponse__Empty body = MAIN_RESPONSE__EMPTY__INIT;
+    MainResponse response = MAIN_RESPONSE__INIT;
+    struct host host = { 0 };
+    int sockets[2], given[MESSAGE_FDS_MAX], result;
+    char number[16];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    host.socket = sockets[0];
+    for (size_t i = 0; i < descriptors; i++)
+        given[i] = sockets[0];
+    response.message_case = MAIN_RESPONSE__MESSAGE_GET_VCPUS;
+    response.get_vcpus = &body;
+    host_answer(&host, &response, given, descriptors);
+    snprintf(number, sizeof number, "%d", sockets[1]);
+    setenv("VMSUP_SOCKET", number, 1);
+    result = vmsup_connect(out);
+    close(sockets[0]);
+    return result;
+}
+
+/* More than the original's 16, and counts that are none. All is closed again: the tear-down counts. */
+static void
+test_vcpus(void **state)
+{
+    struct vmsup *vm = NULL;
+    struct vmsup_vcpu *vcpu, *last, *again;
+
+    (void)state;
+    assert_int_equal(connect_to(0, &vm), -EPROTO);
+    assert_int_equal(connect_to(3, &vm), -EPROTO);
+    assert_int_equal(connect_to(MESSAGE_FDS_MAX, &vm), -EPROTO);
+    assert_null(vm);
+    assert_int_equal(connect_to(2 * WIRE_VCPUS_MAX, &vm), 0);
+    assert_int_equal(vmsup_get_vcpu(vm, WIRE_VCPUS_MAX - 1, &last), 0);
+    assert_int_equal(vmsup_get_vcpu(vm, WIRE_VCPUS_MAX - 1, &again), 0);
+    assert_ptr_equal(last, again);
+    assert_int_equal(vmsup_get_vcpu(vm, 0, &vcpu), 0);
+    assert_ptr_not_equal(vcpu, last);
+    assert_int_equal(vmsup_get_vcpu(vm, WIRE_VCPUS_MAX, &vcpu), -ENOENT);
+    assert_int_equal(vmsup_get_vcpu(vm, UINT32_MAX, &vcpu), -ENOENT);
+    assert_int_equal(vmsup_destroy_connection(&vm), 0);
+}
+
 static void
 test_cpuid_counts(void **state)
 {
@@ -234,6 +336,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_environment), TEST(test_requests),      TEST(test_objects),
         TEST(test_too_long),                TEST(test_wrong_answers), TEST(test_cpuid_counts),
+        TEST(test_incomplete_answers),      TEST(test_vcpus),
     };
 
     return cmocka_run_group_tests_name("plugin_connection", tests, NULL, NULL);

@@ -88,6 +88,89 @@ test_events(void **state)
     expect_vcpu_request(host, BYTES(0x12, 10, 0x0a, 8, 2, 1, 0, 0, 0, 0, 0, 0));
 }
 
+/* State is for the time between an event and its resume: at any other nothing is asked, since an event would come for the answer. */
+static void
+test_state_out_of_turn(void **state)
+{
+    struct host *host = *state;
+    struct kvm_msr_entry entry = { .index = 0x10 };
+    uint32_t count;
+    struct kvm_fpu fpu;
+    struct kvm_regs regs = { 0 };
+
+    assert_int_equal(vmsup_vcpu_get_fpu(host->vcpu, &fpu), -EPROTO);
+    assert_int_equal(vmsup_vcpu_get_regs(host->vcpu, &regs), -EPROTO);
+    expect_no_vcpu_request(host);
+    take_init(host);
+    assert_int_equal(vmsup_vcpu_resume(host->vcpu), 0);
+    expect_vcpu_request(host, BYTES(0x12, 0));
+    assert_int_equal(vmsup_vcpu_get_sregs(host->vcpu, &(struct kvm_sregs){ 0 }), -EPROTO);
+    assert_int_equal(vmsup_vcpu_set_fpu(host->vcpu, &(struct kvm_fpu){ 0 }), -EPROTO);
+    assert_int_equal(vmsup_vcpu_get_msrs(host->vcpu, 1, &entry, &count), -EPROTO);
+    assert_int_equal(vmsup_get_hyperv_cpuid(host->vcpu, 0, NULL, &count), -EPROTO);
+    expect_no_vcpu_request(host);
+    /* An async write wants no resume: the guest runs. */
+    give(host, BYTES(0x12, 11, 0x12, 9, 0x10, 0x07, 0x18, 1, 0x20, 1, 0x2a, 1, 0x61));
+    assert_int_equal(vmsup_vcpu_wait(host->vcpu, &(struct vmsup_vcpu_event){ 0 }), 0);
+    assert_int_equal(vmsup_vcpu_get_regs(host->vcpu, &regs), -EPROTO);
+    assert_int_equal(vmsup_vcpu_resume(host->vcpu), -EPROTO);
+    expect_no_vcpu_request(host);
+}
+
+/* Registers that come with an event are known. What is set needs nobody to answer, and all of it goes along with the resume. */
+static void
+test_carried(void **state)
+{
+    struct host *host = *state;
+    struct kvm_regs regs = { .rip = 0x1122334455667788, .rflags = 2 }, got_regs;
+    struct kvm_sregs sregs = { .cr0 = 0x11 };
+    struct kvm_debugregs debugregs = { .dr7 = 0x400 };
+    VcpuResponse__Wait__Io io = VCPU_RESPONSE__WAIT__IO__INIT;
+    VcpuResponse__Wait wait = VCPU_RESPONSE__WAIT__INIT;
+    VcpuResponse response = VCPU_RESPONSE__INIT;
+    struct vmsup_vcpu_event event;
+    VcpuRequest *request;
+    uint8_t buffer[1024];
+    size_t size, prefix;
+    ssize_t got;
+
+    take_init(host);
+    assert_int_equal(vmsup_vcpu_resume(host->vcpu), 0);
+    expect_vcpu_request(host, BYTES(0x12, 0));
+    io.data = (ProtobufCBinaryData){ .len = 1, .data = (uint8_t *)"z" };
+    io.regs = (ProtobufCBinaryData){ .len = sizeof regs, .data = (uint8_t *)&regs };
+    wait.exit_case = VCPU_RESPONSE__WAIT__EXIT_IO;
+    wait.io = &io;
+    response.message_case = VCPU_RESPONSE__MESSAGE_WAIT;
+    response.wait = &wait;
+    size = protobuf_c_message_get_packed_size(&response.base);
+    prefix = wire_put_varint(size, buffer);
+    assert_int_equal(message_pack(&response.base, buffer + prefix, sizeof buffer - prefix), (ssize_t)size);
+    assert_int_equal(write(host->responses, buffer, prefix + size), (ssize_t)(prefix + size));
+    assert_int_equal(vmsup_vcpu_wait(host->vcpu, &event), 0);
+    assert_int_equal(vmsup_vcpu_get_regs(host->vcpu, &got_regs), 0);
+    assert_memory_equal(&got_regs, &regs, sizeof regs);
+    expect_no_vcpu_request(host);
+    regs.rax = 7;
+    assert_int_equal(vmsup_vcpu_set_regs(host->vcpu, &regs), 0);
+    assert_int_equal(vmsup_vcpu_set_sregs(host->vcpu, &sregs), 0);
+    assert_int_equal(vmsup_vcpu_set_debugregs(host->vcpu, &debugregs), 0);
+    expect_no_vcpu_request(host);
+    assert_int_equal(vmsup_vcpu_resume(host->vcpu), 0);
+    got = read(host->requests, buffer, sizeof buffer);
+    assert_true(got > 0);
+    request = vcpu_request__unpack(NULL, (size_t)got, buffer);
+    assert_non_null(request);
+    assert_int_equal(request->message_case, VCPU_REQUEST__MESSAGE_RESUME);
+    assert_int_equal(request->resume->regs.len, sizeof regs);
+    assert_memory_equal(request->resume->regs.data, &regs, sizeof regs);
+    assert_int_equal(request->resume->sregs.len, sizeof sregs);
+    assert_memory_equal(request->resume->sregs.data, &sregs, sizeof sregs);
+    assert_int_equal(request->resume->debugregs.len, sizeof debugregs);
+    assert_memory_equal(request->resume->debugregs.data, &debugregs, sizeof debugregs);
+    vcpu_request__free_unpacked(request, NULL);
+}
+
 /* Registers that are set go along with the resume; a get after a set sets first. */
 static void
 test_registers(void **state)
@@ -200,7 +283,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_events), TEST(test_registers), TEST(test_msrs), TEST(test_wrong_events), TEST(test_end),
+        TEST(test_events), TEST(test_state_out_of_turn), TEST(test_carried), TEST(test_registers), TEST(test_msrs), TEST(test_wrong_events), TEST(test_end),
     };
 
     return cmocka_run_group_tests_name("plugin_vcpu", tests, NULL, NULL);
