@@ -31,6 +31,7 @@ enum {
     SERIAL_DATA,
     SERIAL_INTERRUPT_ENABLE,
     SERIAL_INTERRUPT_ID,
+    SERIAL_FIFO_CONTROL = SERIAL_INTERRUPT_ID, /* read and written, it is not the same */
     SERIAL_LINE_CONTROL,
     SERIAL_MODEM_CONTROL,
     SERIAL_LINE_STATUS,
@@ -40,9 +41,14 @@ enum {
 #define LINE_CONTROL_DIVISOR 0x80
 #define LINE_STATUS_INPUT 0x01
 #define LINE_STATUS_SENT 0x60
+#define MODEM_STATUS_CONNECTED 0xb0
+#define FIFO_CONTROL_ON 0x01
 #define INTERRUPT_ENABLE_INPUT 0x01
+#define INTERRUPT_ENABLE_SENT 0x02
 #define INTERRUPT_ID_NONE 0x01
+#define INTERRUPT_ID_SENT 0x02
 #define INTERRUPT_ID_INPUT 0x04
+#define INTERRUPT_ID_FIFOS 0xc0
 
 /* What says to the guest that no more input will come: control-D, as a terminal's driver has it. */
 #define END_OF_INPUT 4
@@ -50,11 +56,13 @@ enum {
 
 struct serial {
     struct vmsup_irq *irq;
-    uint8_t interrupt_enable, line_control, modem_control, scratch;
-    uint8_t divisor[2];
-    /* Shared with the thread that reads; the rest is the vCPU's alone. */
+    /* The rest is shared: by the vCPU's thread, the one that reads input, and the one that follows the interrupt. */
     pthread_mutex_t lock;
     pthread_cond_t room;
+    uint8_t interrupt_enable, line_control, modem_control, scratch;
+    uint8_t divisor[2];
+    bool fifos;
+    bool sent; /* what was written has gone out, and the guest was not told yet */
     uint8_t input[INPUT_MAX];
     size_t first, count;
 };
@@ -73,14 +81,40 @@ check(int result, const char *what)
     err(1, "%s", what);
 }
 
-/* The interrupt stays raised until the guest acknowledges it; then, or when there is input, it is looked at again. */
+/* The most urgent of what the guest wants to be told. */
+static uint8_t
+find_interrupt(const struct serial *serial)
+{
+    if (serial->count > 0 && (serial->interrupt_enable & INTERRUPT_ENABLE_INPUT) != 0)
+        return INTERRUPT_ID_INPUT;
+    if (serial->sent && (serial->interrupt_enable & INTERRUPT_ENABLE_SENT) != 0)
+        return INTERRUPT_ID_SENT;
+    return INTERRUPT_ID_NONE;
+}
+
+/* The line then stays raised until the guest acknowledges the interrupt; to raise it twice does nothing. */
 static void
-raise_interrupt(const struct serial *serial)
+update_interrupt(const struct serial *serial)
 {
     const uint64_t one = 1;
 
-    if (write(vmsup_irq_event_get_fd(serial->irq), &one, sizeof one) < 0)
+    if (find_interrupt(serial) != INTERRUPT_ID_NONE && write(vmsup_irq_event_get_fd(serial->irq), &one, sizeof one) < 0)
         warn("the interrupt of the serial port");
+}
+
+/* The guest has acknowledged an interrupt: if there is still something to be told, the next one follows. */
+static void *
+follow_interrupt(void *context)
+{
+    struct serial *serial = context;
+    uint64_t count;
+
+    while (read(vmsup_irq_event_get_resample_fd(serial->irq), &count, sizeof count) == sizeof count) {
+        pthread_mutex_lock(&serial->lock);
+        update_interrupt(serial);
+        pthread_mutex_unlock(&serial->lock);
+    }
+    return NULL;
 }
 
 static void
@@ -91,8 +125,8 @@ put_input(struct serial *serial, uint8_t byte)
     while (serial->count == INPUT_MAX)
         pthread_cond_wait(&serial->room, &serial->lock);
     serial->input[(serial->first + serial->count++) % INPUT_MAX] = byte;
+    update_interrupt(serial);
     pthread_mutex_unlock(&serial->lock);
-    raise_interrupt(serial);
 }
 
 static void *
@@ -111,64 +145,73 @@ read_input(void *context)
 
 /* 0 where there is none. */
 static uint8_t
-take_input(struct serial *serial, bool *more)
+take_input(struct serial *serial)
 {
     uint8_t byte = 0;
 
-    pthread_mutex_lock(&serial->lock);
     if (serial->count > 0) {
         byte = serial->input[serial->first];
         serial->first = (serial->first + 1) % INPUT_MAX;
         serial->count--;
         pthread_cond_signal(&serial->room);
     }
-    *more = serial->count > 0;
-    pthread_mutex_unlock(&serial->lock);
     return byte;
 }
 
-static bool
-has_input(struct serial *serial)
+/* To read which interrupt it is tells the guest that all is sent, but not yet what the input is. */
+static uint8_t
+take_interrupt(struct serial *serial)
 {
-    bool has;
+    const uint8_t id = find_interrupt(serial);
 
-    pthread_mutex_lock(&serial->lock);
-    has = serial->count > 0;
-    pthread_mutex_unlock(&serial->lock);
-    return has;
+    if (id == INTERRUPT_ID_SENT)
+        serial->sent = false;
+    return (uint8_t)(id | (serial->fifos ? INTERRUPT_ID_FIFOS : 0));
 }
 
 static uint8_t
 serial_read(struct serial *serial, unsigned reg)
 {
     const bool divisor = (serial->line_control & LINE_CONTROL_DIVISOR) != 0;
-    bool more = false;
-    uint8_t byte;
 
     switch (reg) {
     case SERIAL_DATA:
-        if (divisor)
-            return serial->divisor[0];
-        byte = take_input(serial, &more);
-        if (more)
-            raise_interrupt(serial);
-        return byte;
+        return divisor ? serial->divisor[0] : take_input(serial);
     case SERIAL_INTERRUPT_ENABLE:
         return divisor ? serial->divisor[1] : serial->interrupt_enable;
     case SERIAL_INTERRUPT_ID:
-        return has_input(serial) && (serial->interrupt_enable & INTERRUPT_ENABLE_INPUT) != 0 ? INTERRUPT_ID_INPUT
-                                                                                              : INTERRUPT_ID_NONE;
+        return take_interrupt(serial);
     case SERIAL_LINE_CONTROL:
         return serial->line_control;
     case SERIAL_MODEM_CONTROL:
         return serial->modem_control;
     case SERIAL_LINE_STATUS:
-        return (uint8_t)(LINE_STATUS_SENT | (has_input(serial) ? LINE_STATUS_INPUT : 0));
+        return (uint8_t)(LINE_STATUS_SENT | (serial->count > 0 ? LINE_STATUS_INPUT : 0));
+    case SERIAL_MODEM_STATUS:
+        return MODEM_STATUS_CONNECTED;
     case SERIAL_SCRATCH:
         return serial->scratch;
     default:
         return 0;
     }
+}
+
+static void
+send_byte(struct serial *serial, uint8_t byte)
+{
+    if (write(STDOUT_FILENO, &byte, 1) < 0)
+        err(1, "standard output");
+    serial->sent = true;
+    update_interrupt(serial);
+}
+
+static void
+enable_interrupts(struct serial *serial, uint8_t which)
+{
+    if ((which & INTERRUPT_ENABLE_SENT) != 0 && (serial->interrupt_enable & INTERRUPT_ENABLE_SENT) == 0)
+        serial->sent = true;
+    serial->interrupt_enable = which & 0x0f;
+    update_interrupt(serial);
 }
 
 static void
@@ -180,14 +223,18 @@ serial_write(struct serial *serial, unsigned reg, uint8_t byte)
     case SERIAL_DATA:
         if (divisor)
             serial->divisor[0] = byte;
-        else if (write(STDOUT_FILENO, &byte, 1) < 0)
-            err(1, "standard output");
+        else
+            send_byte(serial, byte);
         break;
     case SERIAL_INTERRUPT_ENABLE:
         if (divisor)
             serial->divisor[1] = byte;
         else
-            serial->interrupt_enable = byte & 0x0f;
+            enable_interrupts(serial, byte);
+        break;
+    case SERIAL_FIFO_CONTROL:
+        /* It may also ask to forget the input; but nobody would type it again. */
+        serial->fifos = (byte & FIFO_CONTROL_ON) != 0;
         break;
     case SERIAL_LINE_CONTROL:
         serial->line_control = byte;
@@ -264,15 +311,21 @@ static void
 answer_access(struct serial *serial, const struct vmsup_vcpu_event *event)
 {
     const unsigned reg = (unsigned)(event->io_access.address - SERIAL_PORT);
+    uint8_t *data = event->io_access.data;
 
     if (event->io_access.address == POWER_PORT && event->io_access.is_write)
-        exit(event->io_access.data[0]);
+        exit(data[0]);
     if (event->io_access.address < SERIAL_PORT || reg >= SERIAL_PORTS)
         return;
-    if (event->io_access.is_write)
-        serial_write(serial, reg, event->io_access.data[0]);
-    else
-        event->io_access.data[0] = serial_read(serial, reg);
+    pthread_mutex_lock(&serial->lock);
+    /* More than one byte: the guest's `rep outsb` or `rep insb`, each byte of which is for the same register. */
+    for (uint32_t i = 0; i < event->io_access.length; i++) {
+        if (event->io_access.is_write)
+            serial_write(serial, reg, data[i]);
+        else
+            data[i] = serial_read(serial, reg);
+    }
+    pthread_mutex_unlock(&serial->lock);
 }
 
 int
@@ -282,7 +335,7 @@ main(void)
     struct vmsup_vcpu_event event;
     struct vmsup_vcpu *vcpu;
     struct vmsup *vm;
-    pthread_t reader;
+    pthread_t reader, follower;
 
     check(vmsup_connect(&vm), "connect");
     make_memory(vm);
@@ -293,8 +346,9 @@ main(void)
     check(vmsup_start(vm), "start");
     release_other_vcpus(vm);
     enter_guest(vm, vcpu);
-    if (pthread_create(&reader, NULL, read_input, &serial) != 0)
-        errx(1, "no thread for input");
+    if (pthread_create(&reader, NULL, read_input, &serial) != 0 ||
+        pthread_create(&follower, NULL, follow_interrupt, &serial) != 0)
+        errx(1, "no threads for the serial port");
     /* A wait that fails: the VM is ending. */
     while (vmsup_vcpu_wait(vcpu, &event) == 0) {
         if (event.kind == VMSUP_VCPU_EVENT_KIND_IO_ACCESS)

@@ -1,15 +1,17 @@
 /*
  * The guest of hello, in real mode. It is loaded at 0x1000 and entered there with CS and DS 0x100, so that its addresses count from
- * its own begin. It talks through a 16550 at port 0x3f8 and sleeps in `hlt` until interrupt 4 says that there is input.
+ * its own begin. It talks through a 16550 at port 0x3f8 and sleeps in `hlt` until interrupt 4 brings a byte of input.
  */
         .code16
         .text
 
         .set    DATA, 0x3f8
         .set    INTERRUPT_ENABLE, 0x3f9
+        .set    INTERRUPT_ID, 0x3fa
         .set    LINE_STATUS, 0x3fd
         .set    POWER, 0xf4             /* a byte written here ends the plugin with that exit code */
         .set    LINE_MAX, 80
+        .set    INTERRUPT, 3            /* control-C and control-D, as they are typed */
         .set    END_OF_INPUT, 4
 
 start:
@@ -81,12 +83,27 @@ set_up_interrupts:
         outb    %al, %dx
         ret
 
-/* It only has to wake the processor. */
+/* Takes one byte, and goes back with interrupts off, so that the next comes when this one was used. */
 on_input:
+        pushw   %bp
+        pushw   %dx
         pushw   %ax
-        movb    $0x20, %al
+        movw    $INTERRUPT_ID, %dx
+        inb     %dx, %al
+        andb    $0x0f, %al
+        cmpb    $4, %al
+        jne     1f
+        movw    $DATA, %dx
+        inb     %dx, %al
+        movb    %al, received
+        movb    $1, has_received
+        movw    %sp, %bp
+        andb    $0xfd, 11(%bp)          /* the upper half of the flags: the interrupt flag */
+1:      movb    $0x20, %al
         outb    %al, $0x20
         popw    %ax
+        popw    %dx
+        popw    %bp
         iret
 
 /* The byte in AL. */
@@ -114,16 +131,14 @@ print:
 
 /* A byte, in AL; sleeps until there is one. */
 get:
-        movw    $LINE_STATUS, %dx
-1:      inb     %dx, %al
-        testb   $1, %al
-        jnz     2f
+        cli
+        cmpb    $0, has_received
+        jne     1f
         sti                             /* takes effect after hlt: no interrupt falls in between */
         hlt
-        cli
-        jmp     1b
-2:      movw    $DATA, %dx
-        inb     %dx, %al
+        jmp     get
+1:      movb    $0, has_received
+        movb    received, %al
         ret
 
 /* A line into `line`, echoed; without its end, and cut at LINE_MAX. */
@@ -133,6 +148,8 @@ read_byte:
         call    get
         cmpb    $END_OF_INPUT, %al
         je      end_of_input
+        cmpb    $INTERRUPT, %al
+        je      interrupted
         cmpb    $'\r', %al
         je      read_done
         cmpb    $'\n', %al
@@ -160,6 +177,10 @@ read_done:
         movb    $0, (%di)
         movw    $end_of_line, %si
         jmp     print
+interrupted:
+        movw    $interrupt_typed, %si
+        call    print
+        jmp     quit
 end_of_input:
         movw    $no_terminal, %si
         call    print
@@ -224,22 +245,26 @@ greeting:
         .ascii  "I am a few hundred bytes of code in a virtual machine of my own, and every letter of this\r\n"
         .asciz  "went through a 16550 that a jailed program emulates: the plugin in the table above.\r\n"
 processor:      .asciz "The processor I see calls itself "
-hint:           .asciz "Type help, or anything else.\r\n"
+hint:           .asciz "Type help, or anything else; quit or control-C ends it all.\r\n"
 prompt:         .asciz "guest> "
 you_said:       .asciz "you said: "
 end_of_line:    .asciz "\r\n"
 erased:         .asciz "\b \b"
+interrupt_typed: .asciz "^C\r\n"
 no_terminal:    .asciz "\r\nThere is no more input, so I end here.\r\n"
 bye:            .asciz "Goodbye.\r\n"
 help_text:
         .ascii  "  who   which process does what\r\n"
-        .ascii  "  quit  end this guest, and with it all three processes\r\n"
-        .asciz  "  help  this\r\n"
+        .ascii  "  quit  end this guest, and with it all three processes; control-C does it, too\r\n"
+        .ascii  "  help  this\r\n"
+        .asciz  "Where a guest no longer listens, control-] has the supervisor end it.\r\n"
 who_text:
         .ascii  "  supervisor  made the other two, watches them, and kept one capability: to kill them\r\n"
         .ascii  "  vmproc      holds /dev/kvm and runs me; it emulates nothing and can open nothing\r\n"
         .ascii  "  plugin      emulates all the hardware I have, in an empty room\r\n"
         .asciz  "Whatever I break in the plugin, I find myself in that room.\r\n"
 
+received:       .byte 0
+has_received:   .byte 0
 name:   .asciz "............"
 line:   .fill LINE_MAX + 1

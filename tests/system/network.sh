@@ -59,8 +59,14 @@ if [ -x "$EXAMPLES/ping" ]; then
 
     check 'with the source filter it starts' start "${network[@]}" --guest-ip "$guest" --guest-mac de:21:e8:47:6b:6b \
         --plugin "$EXAMPLES/ping" demo
+    check 'and lets nothing through that has another source' \
+        sh -c '! ping -q -c 2 -i 0.2 -W 1 "$1"' sh "$guest"
     stop demo 2>/dev/null
     check_host 'the filter is gone too' "$WORK/before"
+    check "with the guest's own address it starts" start "${network[@]}" --guest-ip "$guest" --guest-mac 02:76:6d:73:75:70 \
+        --plugin "$EXAMPLES/ping" demo
+    check 'and the host reaches the guest' ping -q -c 3 -i 0.2 -W $((2 * TIME_FACTOR)) "$guest"
+    stop demo 2>/dev/null
 else
     not_ok 'the ping example is there'
 fi

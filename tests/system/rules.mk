@@ -19,3 +19,13 @@ $(BUILD)/tests/held/vmsup: $(HELD_OBJECTS) $(call lib,jail) $(call lib,policy) $
 	ln -sfn ../../vmproc $(@D)/vmproc
 	ln -sfn ../../policy $(@D)/policy
 	$(CC) $(LDHARDENING) -o $@ $(filter-out $(BUILD)/vmproc,$^) $(LIBS_SUPERVISOR)
+
+# The hello example with another guest in it, which tries its serial port.
+SERIAL := $(BUILD)/tests/system/serial
+TEST_PROGRAMS += $(SERIAL)
+
+$(SERIAL): plugin/examples/hello.c $(BUILD)/tests/system/serial_guest.bin $(BUILD)/$(SONAME) plugin/vmsup-plugin.h
+	@mkdir -p $(@D)/serial-guest
+	cp $(BUILD)/tests/system/serial_guest.bin $(@D)/serial-guest/hello_guest.bin
+	$(CC) -Wa,-I$(@D)/serial-guest $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../lib' \
+		-lvmsup-plugin -lpthread
