@@ -230,6 +230,8 @@ install: all
 		install -d '$(DESTDIR)$(MANDIR)'/man$${page##*.} && \
 		install -m 0644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.} || exit 1; \
 	done
+	# Programs find the library by the loader's cache, and so does vmsup for them.
+	[ -n '$(DESTDIR)' ] || [ ! -w /etc/ld.so.cache ] || PATH="$$PATH:/usr/sbin:/sbin" ldconfig
 
 clean:
 	rm -rf build build-*

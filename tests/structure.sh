@@ -103,6 +103,18 @@ check_manual_functions() {
     [ "$found" = 1 ] || echo "no function was found in plugin/vmsup-plugin.h"
 }
 
+# What is shown of the adder is in it, but for how its lines are broken. The walk ends where it is built.
+check_manual_quotes() {
+    local block found=0 source
+    source=$(cat plugin/examples/adder.c plugin/examples/adder_guest.S | tr -s ' \t\n' ' ')
+    while read -r block; do
+        found=$((found + 1))
+        [[ $source == *"${block% }"* ]] || echo "man/vmsup-plugin.7 quotes what is not in the adder: $block"
+    done < <(sed '/^\.Ss Building/,$d' man/vmsup-plugin.7 | sed -n '/^\.Bd -literal/,/^\.Ed/p' | sed 's/\\e/\\/g' |
+        awk '/^\.Bd/ { block = ""; next } /^\.Ed/ { gsub(/[ \t]+/, " ", block); print block; next } { block = block $0 " " }')
+    [ "$found" -ge 8 ] || echo "man/vmsup-plugin.7 quotes the adder $found times only"
+}
+
 check_top() {
     local entry
     for entry in */; do
@@ -136,7 +148,7 @@ check_public_headers() {
 }
 
 folders='common proto policy jail supervisor vmproc plugin'
-echo "1..18"
+echo "1..19"
 check 'common includes nothing of ours but common' check_includes common 'common' ''
 check 'proto includes common' check_includes proto 'common proto' 'plugin.pb-c.h control.pb-c.h'
 check 'policy includes common, proto' check_includes policy 'common proto policy' 'policy_constants.h'
@@ -154,6 +166,7 @@ check 'the manual pages are there and in order' check_manual
 check 'vmsup(8) has every option' check_manual_options
 check 'vmsup(8) has every exit code' check_manual_codes
 check 'vmsup-plugin(3) has every function' check_manual_functions
+check 'vmsup-plugin(7) quotes the adder as it is' check_manual_quotes
 check 'the public headers are C11 and C++' check_public_headers
 check 'the folders are the known ones' check_top
 check 'scripts are executable' check_scripts
