@@ -142,8 +142,9 @@ answer_echo(const struct station *station, uint8_t *frame, size_t size)
     struct icmphdr *icmp = (struct icmphdr *)(frame + header);
     size_t length;
 
-    /* Without options: echo requests have none. */
-    if (size < header + sizeof *icmp || ip->ihl != 5 || ip->protocol != IPPROTO_ICMP || ip->daddr != station->address)
+    /* Without options: echo requests have none. A fragment is no whole request. */
+    if (size < header + sizeof *icmp || ip->ihl != 5 || ip->protocol != IPPROTO_ICMP || ip->daddr != station->address ||
+        (ntohs(ip->frag_off) & (IP_MF | IP_OFFMASK)) != 0)
         return;
     length = ntohs(ip->tot_len);
     if (length < sizeof *ip + sizeof *icmp || length > size - sizeof(struct ether_header) || icmp->type != ICMP_ECHO)
