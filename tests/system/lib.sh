@@ -79,13 +79,22 @@ list() {
 
 # Processes of the test's VMs: those under its ids, and supervisors that name its runtime folder.
 processes() {
-    local folder uid
+    local folder key value uid state parent name words
     for folder in /proc/[0-9]*; do
-        uid=$(awk '/^Uid:/ { print $2 }' "$folder/status" 2>/dev/null) || continue
+        # Without a process of its own for each: there are many, and an emulated host is slow. A process may go meanwhile.
+        {
+            while read -r key value _; do
+                case $key in State:) state=$value ;; PPid:) parent=$value ;; Uid:) uid=$value && break ;; esac
+            done <"$folder/status"
+            read -r name <"$folder/comm"
+            mapfile -d '' -t words <"$folder/cmdline"
+        } 2>/dev/null || continue
+        # The last of a dead supervisor's children: init reaps them when it comes to it.
+        [ "$state/$parent" != Z/1 ] || continue
         if [ "${uid:-0}" -ge "$FIRST_UID" ] && [ "$uid" -lt $((FIRST_UID + 64)) ]; then
-            echo "process ${folder#/proc/} uid $uid $(tr '\0' ' ' <"$folder/cmdline" 2>/dev/null)"
-        elif tr '\0' ' ' <"$folder/cmdline" 2>/dev/null | grep -qF -e "--runtime-dir $RUN "; then
-            case $(cat "$folder/comm" 2>/dev/null) in vmsup*) echo "process ${folder#/proc/} supervisor" ;; esac
+            echo "process ${folder#/proc/} uid $uid ${words[*]}"
+        elif [[ $name == vmsup* && " ${words[*]} " == *" --runtime-dir $RUN "* ]]; then
+            echo "process ${folder#/proc/} supervisor"
         fi
     done
 }
