@@ -17,9 +17,9 @@
 /* Room for the answer's other bytes around a bitmap. */
 #define BITMAP_MAX (WIRE_RESPONSE_MAX - 64)
 
-/* Whether the descriptor is a memfd that cannot shrink, and how long it is. */
+/* Whether the descriptor is a memfd that cannot shrink, how long it is, and how large its pages may be. */
 static int
-check_memfd(int fd, uint64_t *size)
+check_memfd(int fd, uint64_t *size, uint64_t *page)
 {
     struct stat status;
     int seals = fcntl(fd, F_GET_SEALS);
@@ -31,9 +31,10 @@ check_memfd(int fd, uint64_t *size)
         return -EPERM;
     if (fstat(fd, &status) < 0)
         return -errno;
-    if (status.st_size < 0)
+    if (status.st_size < 0 || status.st_blksize < PAGE)
         return -EINVAL;
     *size = (uint64_t)status.st_size;
+    *page = (uint64_t)status.st_blksize;
     return 0;
 }
 
@@ -59,23 +60,41 @@ find_slot(const struct vm *vm)
     return -ENOSPC;
 }
 
-/* Maps it and makes it the guest's. Guest memory has no place in a core dump. */
+/*
+ * Guest memory has no place in a core dump. A memfd of huge pages is mapped in whole ones, whatever length is asked
+ * for: that would be more than is counted, and more than munmap(2) takes back. The kernel then refuses to mark a part.
+ */
 static int
-add_slot(struct vm *vm, int fd, const MainRequest__Create__Memory *memory, uint32_t slot, void **mapping)
+map_memory(int fd, const MainRequest__Create__Memory *memory, uint64_t page, void **mapping)
 {
     const int protection = memory->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+
+    *mapping = mmap(NULL, memory->length, protection, MAP_SHARED | MAP_NORESERVE, fd, (off_t)memory->offset);
+    if (*mapping == MAP_FAILED)
+        return -errno;
+    if (madvise(*mapping, memory->length, MADV_DONTDUMP) < 0) {
+        int error = errno;
+
+        munmap(*mapping, error == EINVAL ? (memory->length + page - 1) / page * page : memory->length);
+        return -error;
+    }
+    return 0;
+}
+
+/* Maps it and makes it the guest's. */
+static int
+add_slot(struct vm *vm, int fd, const MainRequest__Create__Memory *memory, uint64_t page, uint32_t slot, void **mapping)
+{
     struct kvm_userspace_memory_region region = {
         .slot = slot,
         .flags = (memory->read_only ? KVM_MEM_READONLY : 0) | (memory->dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0),
         .guest_phys_addr = memory->start,
         .memory_size = memory->length,
     };
-    int result;
+    int result = map_memory(fd, memory, page, mapping);
 
-    *mapping = mmap(NULL, memory->length, protection, MAP_SHARED | MAP_NORESERVE, fd, (off_t)memory->offset);
-    if (*mapping == MAP_FAILED)
-        return -errno;
-    madvise(*mapping, memory->length, MADV_DONTDUMP);
+    if (result < 0)
+        return result;
     region.userspace_addr = (uintptr_t)*mapping;
     result = kvm_set_memory(vm->fd, &region);
     if (result < 0)
@@ -87,13 +106,13 @@ int
 memory_create(struct vm *vm, const struct main_request *request, struct object *object, struct reply *reply)
 {
     const MainRequest__Create__Memory *memory = request->message->create->memory;
-    uint64_t size = 0, total;
+    uint64_t size = 0, page = PAGE, total;
     int result, slot;
 
     (void)reply;
     if (request->fds->count != 1)
         return -EBADF;
-    result = check_memfd(request->fds->fd[0], &size);
+    result = check_memfd(request->fds->fd[0], &size, &page);
     if (result < 0)
         return result;
     result = check_region(memory, size);
@@ -104,7 +123,7 @@ memory_create(struct vm *vm, const struct main_request *request, struct object *
     slot = find_slot(vm);
     if (slot < 0)
         return slot;
-    result = add_slot(vm, request->fds->fd[0], memory, (uint32_t)slot, &object->memory.mapping);
+    result = add_slot(vm, request->fds->fd[0], memory, page, (uint32_t)slot, &object->memory.mapping);
     if (result < 0)
         return result;
     vm->slot_used[slot] = true;
