@@ -22,7 +22,7 @@
 /* Reserved ranges of both address spaces together. -ENOSPC */
 #define LIMIT_RANGES 1024
 
-/* Routes in the table, and the first GSI that no request may name (KVM_MAX_IRQ_ROUTES). -EINVAL */
+/* Routes in the table, and the first GSI that no route or irq event may have (KVM_MAX_IRQ_ROUTES). -EINVAL */
 #define LIMIT_ROUTES 4096
 #define LIMIT_GSI 4096
 
