@@ -332,9 +332,18 @@ handle_notify(struct vcpu *vcpu)
     return -ESHUTDOWN;
 }
 
+/* A locked access across cache lines may have another exit of its own: then only the flag tells of it. */
+static bool
+has_locked_the_bus(const struct kvm_run *run)
+{
+    return run->exit_reason == KVM_EXIT_X86_BUS_LOCK || (run->flags & KVM_RUN_X86_BUS_LOCK) != 0;
+}
+
 static int
 handle_reason(struct vcpu *vcpu)
 {
+    if (has_locked_the_bus(vcpu->run))
+        vm_delay(vcpu->vm, LIMIT_BUS_LOCK_DELAY_MS);
     switch (vcpu->run->exit_reason) {
     case KVM_EXIT_IO:
         return handle_io(vcpu);
@@ -344,9 +353,7 @@ handle_reason(struct vcpu *vcpu)
         return handle_hyperv(vcpu);
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
-        return 0;
     case KVM_EXIT_X86_BUS_LOCK:
-        vm_delay(vcpu->vm, LIMIT_BUS_LOCK_DELAY_MS);
         return 0;
     case KVM_EXIT_NOTIFY:
         return handle_notify(vcpu);
@@ -377,6 +384,10 @@ vcpu_handle_exit(struct vcpu *vcpu, int result)
     case -EFAULT:
         vm_end(vcpu->vm, CONTROL_ENDED__KIND__OUT_OF_MEMORY, vcpu->id, EFAULT,
                "vCPU %u: the host has no page for memory that the guest touched", vcpu->id);
+        return -ESHUTDOWN;
+    case -ENOMEM:
+        vm_end(vcpu->vm, CONTROL_ENDED__KIND__OUT_OF_MEMORY, vcpu->id, ENOMEM,
+               "vCPU %u: the host has no memory for KVM to run the guest with", vcpu->id);
         return -ESHUTDOWN;
     default:
         if (vcpu_state_drop_refused(vcpu)) {

@@ -261,8 +261,8 @@ vm_start(struct vm *vm)
         result = vcpu_start(vm->vcpu[i]);
     /* A vCPU cannot be taken back from KVM: there is no second try. */
     if (result < 0)
-        vm_end(vm, CONTROL_ENDED__KIND__KVM_FAILED, 0, (uint64_t)-result, "the vCPUs cannot be created: %s",
-               strerror(-result));
+        vm_end(vm, result == -ENOMEM ? CONTROL_ENDED__KIND__OUT_OF_MEMORY : CONTROL_ENDED__KIND__KVM_FAILED, 0,
+               (uint64_t)-result, "the vCPUs cannot be created: %s", strerror(-result));
     return result;
 }
 
@@ -375,13 +375,14 @@ vm_delay(struct vm *vm, unsigned milliseconds)
     struct timespec until;
     int result = 0;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    /* Not the wall clock, which may be set back. */
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)milliseconds * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&vm->lock);
     while (result == 0 && !atomic_load(&vm->ending))
-        result = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+        result = pthread_cond_clockwait(&vm->changed, &vm->lock, CLOCK_MONOTONIC, &until);
     pthread_mutex_unlock(&vm->lock);
 }
 
