@@ -1,6 +1,8 @@
 /* A real vmproc and a real guest: interrupts, io events, read-only memory and the dirty log. */
 #include "tests/unit/vmproc_driver_vcpu.h"
 
+#include "vmproc/limits.h"
+
 /* cli; PIC: base 0x20, only IRQ 5 open; sti; l: hlt; jmp l; at 0x2000: out 0x61, al (with 0x20); EOI; iret */
 static const uint8_t irq_code[] = { 0xfa, 0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x20, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0,
                                     0x01, 0xe6, 0x21, 0xb0, 0xdf, 0xe6, 0x21, 0xe6, 0x61, 0xfb, 0xf4, 0xeb, 0xfd };
@@ -195,6 +197,34 @@ test_io_events_of_any_length(void **state)
     driver_stop(&driver);
 }
 
+/* To the limits of the interface, which are reached before KVM's; and what is destroyed can be made again. */
+static void
+test_events_are_limited_and_reused(void **state)
+{
+    struct message_fds fds;
+    struct driver driver;
+    uint32_t ids = 0;
+
+    (void)state;
+    driver_start(&driver, 1);
+    for (uint64_t i = 0; i < LIMIT_IO_EVENTS; i++)
+        assert_int_equal(create_io_event(&driver, ids++, IOPORT, i, 0, NULL, NULL), 0);
+    assert_int_equal(create_io_event(&driver, ids, MMIO, 0x10000, 0, NULL, NULL), ENOSPC);
+    for (uint32_t i = 0; i < LIMIT_IRQ_EVENTS; i++) {
+        assert_int_equal(create_irq_event(&driver, ids++, i, &fds), 0);
+        message_close_fds(&fds);
+    }
+    assert_int_equal(create_irq_event(&driver, ids, 1, &fds), ENOSPC);
+    assert_int_equal(driver_destroy_object(&driver, 0), 0);
+    assert_int_equal(create_irq_event(&driver, ids, 1, &fds), ENOSPC);
+    assert_int_equal(create_io_event(&driver, ids, IOPORT, 0, 0, NULL, NULL), 0);
+    assert_int_equal(driver_destroy_object(&driver, LIMIT_IO_EVENTS), 0);
+    assert_int_equal(create_irq_event(&driver, 0, LIMIT_GSI, &fds), EINVAL);
+    assert_int_equal(create_irq_event(&driver, 0, LIMIT_GSI - 1, &fds), 0);
+    message_close_fds(&fds);
+    driver_stop(&driver);
+}
+
 static int
 get_dirty_log(struct driver *driver, uint32_t id, uint8_t *bitmap, size_t size)
 {
@@ -266,6 +296,7 @@ main(void)
         cmocka_unit_test(test_irq_event_interrupts_and_is_resampled),
         cmocka_unit_test(test_io_events_count_matching_writes),
         cmocka_unit_test(test_io_events_of_any_length),
+        cmocka_unit_test(test_events_are_limited_and_reused),
         cmocka_unit_test(test_memory_read_only_and_dirty_log),
     };
 

@@ -299,6 +299,57 @@ test_a_request_that_unpacks_into_too_much_ends_the_vm(void **state)
     driver_stop(&driver);
 }
 
+/* Writes requests until the pipe has been full for a while: how many went in. */
+static size_t
+flood(struct driver *driver, const uint8_t *request, size_t size)
+{
+    size_t count = 0;
+
+    assert_int_equal(fcntl(driver->vcpu[0].write, F_SETFL, O_WRONLY | O_NONBLOCK), 0);
+    for (int patience = 0; patience < 100;) {
+        ssize_t written = write(driver->vcpu[0].write, request, size);
+
+        if (written < 0) {
+            assert_int_equal(errno, EAGAIN);
+            usleep(1000);
+            patience++;
+            continue;
+        }
+        assert_int_equal(written, size);
+        patience = 0;
+        assert_true(++count < 1000000);
+    }
+    assert_int_equal(fcntl(driver->vcpu[0].write, F_SETFL, O_WRONLY), 0);
+    return count;
+}
+
+/* Both pipes are full then: nobody else is kept waiting, nothing is lost, and where nobody reads on, the VM ends. */
+static void
+test_a_flood_with_unread_answers_stops_and_drains(void **state)
+{
+    static const uint8_t get_lapic[] = { 0x1a, 0x02, 0x08, 0x04 };
+    struct driver driver;
+    size_t count;
+
+    (void)state;
+    begin_reading_guest(&driver);
+    count = flood(&driver, get_lapic, sizeof get_lapic);
+    assert_true(count > WIRE_VCPU_PIPE_SIZE / sizeof(struct kvm_lapic_state));
+    assert_int_equal(driver_reserve(&driver, IOPORT, 0x70, 1, false), 0);
+    assert_int_equal(driver_pause(&driver, 1, 3), 0);
+    for (size_t i = 0; i < count; i++) {
+        const VcpuResponse *response = driver_vcpu_receive(&driver, 0);
+
+        assert_int_equal(response->message_case, VCPU_RESPONSE__MESSAGE_GET_STATE);
+        assert_int_equal(response->get_state->state.len, sizeof(struct kvm_lapic_state));
+    }
+    assert_false(driver_readable(driver.vcpu[0].read, 20));
+    driver_vcpu_resume(&driver, 0, NULL, 0);
+    assert_int_equal(driver_vcpu_event(&driver, 0, VCPU_RESPONSE__WAIT__EXIT_USER)->user->user, 3);
+    assert_true(flood(&driver, get_lapic, sizeof get_lapic) > 0);
+    driver_stop(&driver);
+}
+
 static void
 test_a_plugin_can_shut_one_vcpu_down(void **state)
 {
@@ -330,6 +381,7 @@ main(void)
         cmocka_unit_test(test_requests_coalesced_and_cut),
         cmocka_unit_test(test_bytes_that_are_no_request_end_the_vm),
         cmocka_unit_test(test_a_request_that_unpacks_into_too_much_ends_the_vm),
+        cmocka_unit_test(test_a_flood_with_unread_answers_stops_and_drains),
         cmocka_unit_test(test_a_plugin_can_shut_one_vcpu_down),
     };
 
