@@ -74,6 +74,36 @@ clock_state(void)
     check(again.clock < 8 * day);
 }
 
+#define MSR_KVM_SYSTEM_TIME 0x4b564d01
+
+/* A guest that asks KVM for the time is given what was set. */
+static void
+clock_is_what_the_guest_reads(void)
+{
+    const uint64_t day = UINT64_C(86400) * 1000000000;
+    const struct kvm_msr_entry where = { .index = MSR_KVM_SYSTEM_TIME, .data = 0x8000 | 1 };
+    const struct kvm_clock_data clock = { .clock = 7 * day };
+    struct machine machine;
+    uint64_t system_time;
+    uint32_t count;
+
+    machine_open_at_init(&machine);
+    check_equal(crosvm_vcpu_set_msrs(machine.vcpu, 1, &where), 0);
+    struct kvm_msr_entry again = { .index = MSR_KVM_SYSTEM_TIME };
+
+    check_equal(crosvm_vcpu_get_msrs(machine.vcpu, 1, &again, &count), 0);
+    if (count == 0)
+        skip("this KVM gives the guest no clock");
+    check_equal(again.data, where.data);
+    check_equal(crosvm_set_clock(machine.vm, &clock), 0);
+    machine_enter(&machine, machine.vcpu, GUEST_PORTS);
+    machine_expect(&machine, 0x500, false, 1);
+    /* struct pvclock_vcpu_time_info: version, padding, a TSC, and then the time of that TSC in nanoseconds. */
+    memcpy(&system_time, machine.memory + 0x8010, sizeof system_time);
+    check(system_time >= 7 * day);
+    check(system_time < 8 * day);
+}
+
 /* KVM takes it before the first vCPU exists, and not after. */
 static void
 identity_map_addr(void)
@@ -92,6 +122,7 @@ const struct conformance_case cases_devices[] = {
     { "ioapic_state", ioapic_state },
     { "pit_state", pit_state },
     { "clock_state", clock_state },
+    { "clock_is_what_the_guest_reads", clock_is_what_the_guest_reads },
     { "identity_map_addr", identity_map_addr },
     { 0 },
 };

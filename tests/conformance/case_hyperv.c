@@ -60,25 +60,6 @@ get_hyperv_cpuid_lists_leaves(void)
     check(count > 0);
 }
 
-/* Protected mode, flat, at one of the guests. */
-static void
-enter_protected(struct machine *machine, unsigned guest)
-{
-    struct kvm_regs regs = { .rip = IMAGE_ADDRESS + guest, .rsp = 0x7000, .rflags = 2 };
-    struct kvm_segment flat = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1 };
-    struct kvm_sregs sregs;
-
-    check_equal(crosvm_vcpu_get_sregs(machine->vcpu, &sregs), 0);
-    sregs.cr0 |= 1;
-    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat;
-    flat.selector = 8;
-    flat.type = 11;
-    sregs.cs = flat;
-    check_equal(crosvm_vcpu_set_sregs(machine->vcpu, &sregs), 0);
-    check_equal(crosvm_vcpu_set_regs(machine->vcpu, &regs), 0);
-    machine_resume(machine);
-}
-
 static void
 hyperv_calls_and_synic_are_events(void)
 {
@@ -97,7 +78,7 @@ hyperv_calls_and_synic_are_events(void)
     check_equal(crosvm_vcpu_set_cpuid(machine.vcpu, count, entries), 0);
     check_equal(crosvm_vcpu_enable_capability(machine.vcpu, KVM_CAP_HYPERV_SYNIC2, 0, args), 0);
     check_equal(crosvm_vcpu_set_msrs(machine.vcpu, 1, &identity), 0);
-    enter_protected(&machine, GUEST_HYPERV);
+    machine_enter_protected(&machine, machine.vcpu, GUEST_HYPERV);
 
     check_equal(crosvm_vcpu_wait(machine.vcpu, &machine.event), 0);
     check_equal(machine.event.kind, CROSVM_VCPU_EVENT_KIND_HYPERV_SYNIC);

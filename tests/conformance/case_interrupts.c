@@ -90,10 +90,115 @@ destroy_irq_event_ends_it(void)
     check_equal(machine.event.kind, CROSVM_VCPU_EVENT_KIND_PAUSED);
 }
 
+/* The guest has its vectors, its local APIC is on, and it sleeps. */
+static void
+start_with_apic(struct machine *machine)
+{
+    const uint32_t enabled = 0x1ff;
+    struct kvm_lapic_state state;
+
+    machine_open_at_init(machine);
+    check_equal(crosvm_vcpu_get_lapic_state(machine->vcpu, &state), 0);
+    memcpy(&state.regs[0xf0], &enabled, sizeof enabled);
+    check_equal(crosvm_vcpu_set_lapic_state(machine->vcpu, &state), 0);
+    machine_enter(machine, machine->vcpu, GUEST_VECTORS);
+    machine_take(machine, 0x500, 1);
+}
+
+static void
+set_irq_routing_to_a_message(void)
+{
+    const struct crosvm_irq_route route = {
+        .irq_id = 21, .kind = CROSVM_IRQ_ROUTE_MSI, .msi = { .address = 0xfee00000, .data = 0x40 }
+    };
+    struct machine machine;
+    struct crosvm_irq *irq;
+
+    start_with_apic(&machine);
+    check_equal(crosvm_set_irq_routing(machine.vm, 1, &route), 0);
+    check_equal(crosvm_set_irq(machine.vm, 21, true), 0);
+    check_equal(machine_take(&machine, 0x510, 1), 0x40);
+    /* The same by an event, to another vector, while the guest runs. */
+    struct crosvm_irq_route other = route;
+
+    other.msi.data = 0x41;
+    check_equal(crosvm_create_irq_event(machine.vm, 21, &irq), 0);
+    check_equal(crosvm_set_irq_routing(machine.vm, 1, &other), 0);
+    write_event(crosvm_irq_event_get_fd(irq));
+    check_equal(machine_take(&machine, 0x510, 1), 0x41);
+}
+
+static void
+ioapic_state_is_where_interrupts_go(void)
+{
+    struct kvm_ioapic_state state;
+    struct machine machine;
+
+    start_with_apic(&machine);
+    check_equal(crosvm_get_ioapic_state(machine.vm, &state), 0);
+    state.redirtbl[20].bits = 0x41;
+    check_equal(crosvm_set_ioapic_state(machine.vm, &state), 0);
+    check_equal(crosvm_set_irq(machine.vm, 20, true), 0);
+    check_equal(machine_take(&machine, 0x510, 1), 0x41);
+}
+
+/* Without its local APIC the guest sees nothing of it. */
+static void
+lapic_state_decides_what_comes(void)
+{
+    const uint32_t disabled = 0xff;
+    struct kvm_lapic_state state;
+    struct kvm_ioapic_state ioapic;
+    struct machine machine;
+
+    machine_open_at_init(&machine);
+    check_equal(crosvm_vcpu_get_lapic_state(machine.vcpu, &state), 0);
+    memcpy(&state.regs[0xf0], &disabled, sizeof disabled);
+    check_equal(crosvm_vcpu_set_lapic_state(machine.vcpu, &state), 0);
+    check_equal(crosvm_get_ioapic_state(machine.vm, &ioapic), 0);
+    ioapic.redirtbl[20].bits = 0x41;
+    check_equal(crosvm_set_ioapic_state(machine.vm, &ioapic), 0);
+    machine_enter(&machine, machine.vcpu, GUEST_VECTORS);
+    machine_take(&machine, 0x500, 1);
+    check_equal(crosvm_set_irq(machine.vm, 20, true), 0);
+    usleep(20000);
+    check_equal(crosvm_pause_vcpus(machine.vm, 1, &machine), 0);
+    check_equal(crosvm_vcpu_wait(machine.vcpu, &machine.event), 0);
+    check_equal(machine.event.kind, CROSVM_VCPU_EVENT_KIND_PAUSED);
+}
+
+/* What is injected comes, and what the guest is in the middle of can be seen. */
+static void
+vcpu_events_inject_an_nmi(void)
+{
+    struct kvm_vcpu_events events;
+    struct machine machine;
+
+    start_with_apic(&machine);
+    check_equal(crosvm_pause_vcpus(machine.vm, 1, &machine), 0);
+    check_equal(crosvm_vcpu_wait(machine.vcpu, &machine.event), 0);
+    check_equal(machine.event.kind, CROSVM_VCPU_EVENT_KIND_PAUSED);
+    check_equal(crosvm_vcpu_get_vcpu_events(machine.vcpu, &events), 0);
+    check_equal(events.nmi.masked, 0);
+    events.nmi.pending = 1;
+    events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
+    check_equal(crosvm_vcpu_set_vcpu_events(machine.vcpu, &events), 0);
+    machine_resume(&machine);
+    machine_expect(&machine, 0x510, true, 1);
+    check_equal(machine.event.io_access.data[0], 2);
+    check_equal(crosvm_vcpu_get_vcpu_events(machine.vcpu, &events), 0);
+    check_equal(events.nmi.masked, 1);
+    check_equal(events.nmi.pending, 0);
+}
+
 const struct conformance_case cases_interrupts[] = {
     { "set_irq_raises_the_line", set_irq_raises_the_line },
     { "set_irq_routing_replaces_the_table", set_irq_routing_replaces_the_table },
     { "create_irq_event_raises_and_resamples", create_irq_event_raises_and_resamples },
     { "destroy_irq_event_ends_it", destroy_irq_event_ends_it },
+    { "set_irq_routing_to_a_message", set_irq_routing_to_a_message },
+    { "ioapic_state_is_where_interrupts_go", ioapic_state_is_where_interrupts_go },
+    { "lapic_state_decides_what_comes", lapic_state_decides_what_comes },
+    { "vcpu_events_inject_an_nmi", vcpu_events_inject_an_nmi },
     { 0 },
 };

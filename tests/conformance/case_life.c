@@ -82,6 +82,26 @@ all_wait_for_all(void)
     check_equal(event.kind, CROSVM_VCPU_EVENT_KIND_IO_ACCESS);
 }
 
+/* One that was left to wait is started by another, as processors are. */
+static void
+a_vcpu_is_started_by_another(void)
+{
+    struct crosvm_vcpu *second;
+    struct machine machine;
+
+    machine_open(&machine);
+    check_equal(crosvm_get_vcpu(machine.vm, 1, &second), 0);
+    check_equal(crosvm_start(machine.vm), 0);
+    check_equal(crosvm_vcpu_wait(second, &machine.event), 0);
+    check_equal(crosvm_vcpu_resume(second), 0);
+    check_equal(crosvm_vcpu_wait(machine.vcpu, &machine.event), 0);
+    machine_enter_protected(&machine, machine.vcpu, GUEST_WAKER);
+    machine_finish(&machine);
+    machine.vcpu = second;
+    machine_answer(&machine, 0x500, 1, 0x42);
+    check_equal(machine_take(&machine, 0x501, 1), 0x42);
+}
+
 static void
 expect_pause(struct machine *machine, const void *user)
 {
@@ -179,6 +199,7 @@ const struct conformance_case cases_life[] = {
     { "wait_before_start_blocks_until_then", wait_before_start_blocks_until_then },
     { "requests_before_init_is_read_are_refused", requests_before_init_is_read_are_refused },
     { "all_wait_for_all@2", all_wait_for_all },
+    { "a_vcpu_is_started_by_another@2", a_vcpu_is_started_by_another },
     { "pause_vcpus_interrupts_a_running_guest", pause_vcpus_interrupts_a_running_guest },
     { "a_pause_before_start_is_remembered", a_pause_before_start_is_remembered },
     { "a_pause_waits_for_the_access", a_pause_waits_for_the_access },

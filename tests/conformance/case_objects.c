@@ -188,6 +188,40 @@ destroy_io_event_ends_it(void)
     check_equal(machine_take(&machine, 0x501, 1), 0x12);
 }
 
+static uint64_t
+look_through_window(struct machine *machine)
+{
+    machine_answer(machine, 0x500, 1, 0);
+    return machine_take(machine, 0x501, 1);
+}
+
+static void
+objects_come_and_go_while_the_guest_runs(void)
+{
+    struct machine machine;
+    struct crosvm_memory *memory;
+    struct crosvm_io *io;
+    int fd = make_memfd(PAGE);
+    const uint8_t byte = 0x42;
+
+    machine_open(&machine);
+    check_equal(pwrite(fd, &byte, 1, 0), 1);
+    machine_start(&machine, GUEST_WINDOW);
+    for (int round = 0; round < 5; round++) {
+        check_equal(look_through_window(&machine), 0);
+        check_equal(crosvm_create_memory(machine.vm, fd, 0, PAGE, MMIO_ADDRESS, false, false, &memory), 0);
+        check_equal(look_through_window(&machine), 0x42);
+        check_equal(crosvm_create_io_event(machine.vm, CROSVM_ADDRESS_SPACE_IOPORT, 0x501, 1, &byte, &io), 0);
+        machine_answer(&machine, 0x500, 1, 0);
+        machine_expect(&machine, 0x500, false, 1);
+        check_equal(read_event(crosvm_io_event_fd(io)), 1);
+        check_equal(crosvm_destroy_io_event(machine.vm, &io), 0);
+        machine_resume(&machine);
+        check_equal(machine_take(&machine, 0x501, 1), 0x42);
+        check_equal(crosvm_destroy_memory(machine.vm, &memory), 0);
+    }
+}
+
 const struct conformance_case cases_objects[] = {
     { "create_memory_is_seen_by_the_guest", create_memory_is_seen_by_the_guest },
     { "create_memory_refuses_what_is_wrong", create_memory_refuses_what_is_wrong },
@@ -198,5 +232,6 @@ const struct conformance_case cases_objects[] = {
     { "io_event_of_any_length_or_value", io_event_of_any_length_or_value },
     { "io_event_on_memory_addresses", io_event_on_memory_addresses },
     { "destroy_io_event_ends_it", destroy_io_event_ends_it },
+    { "objects_come_and_go_while_the_guest_runs", objects_come_and_go_while_the_guest_runs },
     { 0 },
 };

@@ -127,6 +127,41 @@ handler:
         outb    %al, %dx
         iret
 
+/* Vectors 2 (NMI), 0x40 and 0x41: each that comes is told to 0x510, before its end. The case is told at 0x500 when they may come. */
+        .globl  guest_vectors
+guest_vectors:
+        movl    $(ORG + vector_2), 2*4
+        movl    $(ORG + vector_40), 0x40*4
+        movl    $(ORG + vector_41), 0x41*4
+        movw    $0x500, %dx
+        outb    %al, %dx
+6:      sti
+        hlt
+        jmp     6b
+vector_2:
+        movb    $2, %al
+        jmp     7f
+vector_40:
+        movb    $0x40, %al
+        jmp     7f
+vector_41:
+        movb    $0x41, %al
+7:      movw    $0x510, %dx
+        outb    %al, %dx
+        iret
+
+/* Whenever 0x500 has been read: the byte at 0xa0000 is told to 0x501. */
+        .globl  guest_window
+guest_window:
+        movw    $0xa000, %ax
+        movw    %ax, %es
+8:      movw    $0x500, %dx
+        inb     %dx, %al
+        movb    %es:0, %al
+        movw    $0x501, %dx
+        outb    %al, %dx
+        jmp     8b
+
 /* Says that it runs, then spins: 0x1000 in CX at first. */
         .globl  guest_spin
 guest_spin:
@@ -246,5 +281,13 @@ guest_hyperv:
         vmmcall
         movw    $0x500, %dx
         outl    %eax, %dx
+        done
+
+/* Entered in protected mode, flat: starts all other processors at 0x1000, where the first guest of this image is. */
+        .globl  guest_waker
+guest_waker:
+        movl    $0x1ff, 0xfee000f0
+        movl    $0x000c4500, 0xfee00300
+        movl    $0x000c4601, 0xfee00300
         done
         .code16

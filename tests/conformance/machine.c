@@ -73,6 +73,25 @@ machine_enter(struct machine *machine, struct crosvm_vcpu *vcpu, unsigned guest)
 }
 
 void
+machine_enter_protected(struct machine *machine, struct crosvm_vcpu *vcpu, unsigned guest)
+{
+    struct kvm_regs regs = { .rip = IMAGE_ADDRESS + guest, .rsp = 0x7000, .rflags = 2 };
+    struct kvm_segment flat = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1 };
+    struct kvm_sregs sregs;
+
+    (void)machine;
+    check_equal(crosvm_vcpu_get_sregs(vcpu, &sregs), 0);
+    sregs.cr0 |= 1;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat;
+    flat.selector = 8;
+    flat.type = 11;
+    sregs.cs = flat;
+    check_equal(crosvm_vcpu_set_sregs(vcpu, &sregs), 0);
+    check_equal(crosvm_vcpu_set_regs(vcpu, &regs), 0);
+    check_equal(crosvm_vcpu_resume(vcpu), 0);
+}
+
+void
 machine_start(struct machine *machine, unsigned guest)
 {
     check_equal(crosvm_start(machine->vm), 0);

@@ -80,6 +80,9 @@ void machine_start(struct machine *machine, unsigned guest);
 /* From INIT, which the caller has waited for. */
 void machine_enter(struct machine *machine, struct crosvm_vcpu *vcpu, unsigned guest);
 
+/* The same for a guest that wants protected mode, flat. */
+void machine_enter_protected(struct machine *machine, struct crosvm_vcpu *vcpu, unsigned guest);
+
 /* The next event is an access of this kind, else the case fails. */
 void machine_expect(struct machine *machine, uint64_t address, bool is_write, uint32_t length);
 void machine_resume(struct machine *machine);
