@@ -180,6 +180,18 @@ create_own(struct vm *vm, const char **what)
     return start_herald(vm);
 }
 
+/* The server comes before the vCPUs, or enough of these would keep it waiting for as long as they like. */
+static void
+init_access_lock(struct vm *vm)
+{
+    pthread_rwlockattr_t attributes;
+
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&vm->access_lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
 int
 vm_create(const struct vm_config *config, struct vm **out, char *text, size_t text_size)
 {
@@ -203,7 +215,7 @@ vm_create(const struct vm_config *config, struct vm **out, char *text, size_t te
     objects_init(&vm->objects);
     bucket_init(&vm->irq_rate, LIMIT_SET_IRQ_RATE, LIMIT_SET_IRQ_BURST);
     bucket_init(&vm->complaint_rate, LIMIT_LOG_RATE, LIMIT_LOG_BURST);
-    pthread_rwlock_init(&vm->access_lock, NULL);
+    init_access_lock(vm);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
     result = vm->vcpu_count >= 1 && vm->vcpu_count <= LIMIT_VCPUS ? create_in_kvm(vm, &what) : -EINVAL;

@@ -1,6 +1,6 @@
 /*
- * A page of the guest's whose hardware fails while a vCPU is in KVM_RUN, as the kernel tells of it: by a signal to the
- * thread. On a KVM made of memory, since no test should take a page from its host.
+ * vCPUs' threads on a KVM made of memory, which does what no guest and no host can be made to do at will: pages whose
+ * hardware fails (the kernel tells the thread by a signal), and guests that come back from KVM_RUN at once, for ever.
  */
 #include "tests/fuzz/fake_kvm.h"
 
@@ -15,9 +15,14 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define CROWD 32
+#define CHANGES 100
+#define CHANGES_SECONDS 10
 
 static int code;
 
@@ -32,23 +37,40 @@ raise_bus_error(void)
     return -EINTR;
 }
 
-/* A VM whose vCPU meets a bus error; comes back once its thread has ended. */
 static struct vm *
-run_into(int bus_error_code)
+make_vm(unsigned vcpus, int (*enter)(void))
 {
-    static const uint8_t wait_and_resume[] = { 0x0a, 0x00, 0x12, 0x00 };
-    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = 1, .network = { .tap = -1 } };
+    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = vcpus, .network = { .tap = -1 } };
     char text[LIMIT_ENDED_TEXT];
     struct vm *vm;
 
     fake_has_vcpus = true;
-    fake_enter = raise_bus_error;
-    code = bus_error_code;
+    fake_enter = enter;
     log_set_level(LOG_LEVEL_ERROR);
     assert_int_equal(vcpu_prepare_signals(), 0);
     assert_int_equal(vm_create(&config, &vm, text, sizeof text), 0);
     assert_int_equal(vm_start(vm), 0);
-    assert_int_equal(write(vm->vcpu[0]->plugin_write, wait_and_resume, sizeof wait_and_resume), sizeof wait_and_resume);
+    return vm;
+}
+
+/* Past INIT, with the answer to the wait left unread. */
+static void
+resume(struct vcpu *vcpu)
+{
+    static const uint8_t wait_and_resume[] = { 0x0a, 0x00, 0x12, 0x00 };
+
+    assert_int_equal(write(vcpu->plugin_write, wait_and_resume, sizeof wait_and_resume), sizeof wait_and_resume);
+}
+
+/* A VM whose vCPU meets a bus error; comes back once its thread has ended. */
+static struct vm *
+run_into(int bus_error_code)
+{
+    struct vm *vm;
+
+    code = bus_error_code;
+    vm = make_vm(1, raise_bus_error);
+    resume(vm->vcpu[0]);
     for (int waited = 0; !atomic_load(&vm->ending) && waited < 5000; waited++)
         usleep(1000);
     vm_set_told(vm);
@@ -92,12 +114,51 @@ test_another_bus_error_kills(void **state)
     assert_int_equal(WTERMSIG(status), SIGBUS);
 }
 
+static int
+come_back_at_once(void)
+{
+    return 0;
+}
+
+/* However many vCPUs do nothing but accesses that nobody wants, what is reserved can be changed. */
+static void
+test_a_crowd_of_accesses_keeps_no_change_waiting(void **state)
+{
+    struct vm *vm = make_vm(CROWD, come_back_at_once);
+    const time_t begin = time(NULL);
+
+    (void)state;
+    for (unsigned i = 0; i < CROWD; i++) {
+        struct kvm_run *run = vm->vcpu[i]->run;
+
+        run->exit_reason = KVM_EXIT_IO;
+        run->io.direction = KVM_EXIT_IO_OUT;
+        run->io.size = 1;
+        run->io.count = 1;
+        run->io.data_offset = 4096;
+    }
+    for (unsigned i = 0; i < CROWD; i++)
+        resume(vm->vcpu[i]);
+    for (unsigned i = 0; i < CHANGES; i++) {
+        usleep(1000);
+        pthread_rwlock_wrlock(&vm->access_lock);
+        assert_int_equal(ranges_add(&vm->ranges, ADDRESS_SPACE__MMIO, i, 1, false), 0);
+        pthread_rwlock_unlock(&vm->access_lock);
+        assert_true(time(NULL) - begin < CHANGES_SECONDS);
+    }
+    vm_stop(vm);
+    for (unsigned i = 0; i < CROWD; i++)
+        vcpu_join(vm->vcpu[i]);
+    vm_destroy(vm);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lost_page_is_an_ending_of_its_own),
         cmocka_unit_test(test_another_bus_error_kills),
+        cmocka_unit_test(test_a_crowd_of_accesses_keeps_no_change_waiting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
