@@ -30,10 +30,7 @@ struct hint {
 /* Whether the registers are sent with an access to `address`: where space, address and direction are the hint's. */
 bool hint_matches_access(const struct hint *hint, uint32_t space, uint64_t address, bool is_write);
 
-/*
- * The first detail all of whose named registers are as it says, on 64 bits; one that names none always is. NULL: none.
- * /
- */
+/* The first detail all of whose named registers are as it says, on 64 bits; one that names none always is. NULL: none. */
 const struct hint_detail *hint_find_detail(const struct hint *hint, const struct kvm_regs *regs);
 
 #endif

@@ -9,10 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/*
- * So that the largest answer fits: what the kernel allows an ordinary process (net.core.wmem_max) is enough by default.
- * /
- */
+/* So that the largest answer fits: what the kernel allows an ordinary process (net.core.wmem_max) is enough by default. */
 #define SEND_BUFFER (2 * WIRE_RESPONSE_MAX)
 
 static void connection_ready(void *context, uint32_t events);

@@ -154,10 +154,7 @@ int vcpu_pipe_next(struct vcpu *vcpu, const uint8_t **data, size_t *size);
  */
 ssize_t vcpu_pipe_measure(const uint8_t *data, size_t size);
 
-/*
- * Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end.
- * /
- */
+/* Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end. */
 int vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume);
 
 /* vcpu_exit.c. What to do after KVM_RUN came back with `result`. 0: enter the guest again. */

@@ -100,10 +100,7 @@ vcpu_wire_put_io(const VcpuResponse__Wait__Io *io, uint8_t *out, size_t capacity
     return (ssize_t)size;
 }
 
-/*
- * The length of a field of bytes, after its tag: 0 bytes taken where it cannot be read, or is longer than what is left.
- * /
- */
+/* The length of a field of bytes, after its tag: 0 bytes taken where it cannot be read, or is longer than what is left. */
 static size_t
 get_length(const uint8_t *data, size_t size, size_t *length)
 {
