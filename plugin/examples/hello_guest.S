@@ -99,6 +99,10 @@ on_input:
         movb    $1, has_received
         movw    %sp, %bp
         andb    $0xfd, 11(%bp)          /* the upper half of the flags: the interrupt flag */
+        /* Emulated processors have let an interrupt in between sti and hlt: the guest would now sleep for ever. */
+        cmpw    $sleep, 6(%bp)
+        jne     1f
+        movw    $get, 6(%bp)
 1:      movb    $0x20, %al
         outb    %al, $0x20
         popw    %ax
@@ -135,7 +139,7 @@ get:
         cmpb    $0, has_received
         jne     1f
         sti                             /* takes effect after hlt: no interrupt falls in between */
-        hlt
+sleep:  hlt
         jmp     get
 1:      movb    $0, has_received
         movb    received, %al
