@@ -1,10 +1,12 @@
 #include "common/log.h"
 
+#include "common/system_log.h"
+
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <syslog.h>
 #include <unistd.h>
 #include <vis.h>
 
@@ -13,7 +15,11 @@ static struct {
     enum log_style style;
     int fd;
     enum log_level level;
-} log_state = { .program = "vmsup", .style = LOG_STYLE_TERMINAL, .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO };
+    int patience;
+    unsigned int lost; /* lines that nobody took in time */
+} log_state = {
+    .program = "vmsup", .style = LOG_STYLE_TERMINAL, .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO, .patience = LOG_PATIENCE_ENDLESS,
+};
 
 void
 log_init(const char *program, enum log_style style, int fd, enum log_level level)
@@ -23,7 +29,13 @@ log_init(const char *program, enum log_style style, int fd, enum log_level level
     log_state.fd = fd;
     log_state.level = level;
     if (style == LOG_STYLE_SYSLOG)
-        openlog(program, LOG_PID, LOG_DAEMON);
+        system_log_open(program, SYSTEM_LOG_PATH);
+}
+
+void
+log_set_patience(int milliseconds)
+{
+    log_state.patience = milliseconds;
 }
 
 void
@@ -69,34 +81,64 @@ log_level_parse(const char *name, enum log_level *level)
     return -EINVAL;
 }
 
+/* False: it was not taken, now or in time. A line is shorter than what a pipe that is ready takes without waiting. */
+static bool
+write_line(const char *line, size_t length)
+{
+    struct pollfd reader = { .fd = log_state.fd, .events = POLLOUT };
+
+    if (log_state.patience != LOG_PATIENCE_ENDLESS && poll(&reader, 1, log_state.patience) <= 0)
+        return false;
+    return write(log_state.fd, line, length) == (ssize_t)length;
+}
+
+/* A line with its level, as the style has it. */
+static bool
+emit(enum log_level level, const char *shown)
+{
+    char line[LOG_LINE_MAX];
+    int length;
+
+    if (log_state.style == LOG_STYLE_SYSLOG)
+        return system_log_send((int)level, shown);
+    if (log_state.style == LOG_STYLE_PIPE)
+        length = snprintf(line, sizeof line - 1, "<%d>%s", (int)level, shown);
+    else if (level == LOG_LEVEL_INFO)
+        length = snprintf(line, sizeof line - 1, "%s: %s", log_state.program, shown);
+    else
+        length = snprintf(line, sizeof line - 1, "%s: %s: %s", log_state.program, log_level_name(level), shown);
+    if (length > (int)sizeof line - 2)
+        length = (int)sizeof line - 2;
+    line[length++] = '\n';
+    return write_line(line, (size_t)length);
+}
+
+static void
+report_lost(void)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "%u lines before this one were not taken and are lost", log_state.lost);
+    if (emit(LOG_LEVEL_WARNING, text))
+        log_state.lost = 0;
+}
+
 void
 log_vwrite(enum log_level level, const char *format, va_list arguments)
 {
     /* A byte is shown as four at most. */
-    char text[LOG_LINE_MAX], shown[4 * LOG_LINE_MAX + 1], line[LOG_LINE_MAX];
-    int length, saved_errno = errno;
+    char text[LOG_LINE_MAX], shown[4 * LOG_LINE_MAX + 1];
+    int saved_errno = errno;
 
     if (level > log_state.level)
         return;
     vsnprintf(text, sizeof text, format, arguments);
     if (strnvis(shown, sizeof shown, text, VIS_CSTYLE | VIS_TAB | VIS_NL) < 0)
         strlcpy(shown, "(a line that cannot be shown)", sizeof shown);
-    if (log_state.style == LOG_STYLE_SYSLOG) {
-        syslog((int)level, "%s", shown);
-    } else {
-        if (log_state.style == LOG_STYLE_PIPE)
-            length = snprintf(line, sizeof line - 1, "<%d>%s", (int)level, shown);
-        else if (level == LOG_LEVEL_INFO)
-            length = snprintf(line, sizeof line - 1, "%s: %s", log_state.program, shown);
-        else
-            length = snprintf(line, sizeof line - 1, "%s: %s: %s", log_state.program, log_level_name(level), shown);
-        if (length > (int)sizeof line - 2)
-            length = (int)sizeof line - 2;
-        line[length++] = '\n';
-        if (write(log_state.fd, line, (size_t)length) < 0) {
-            /* There is nobody left to be told. */
-        }
-    }
+    if (log_state.lost > 0)
+        report_lost();
+    if (log_state.lost > 0 || !emit(level, shown))
+        log_state.lost++;
     errno = saved_errno;
 }
 

@@ -2,7 +2,8 @@
  * The log of one process: lines of text with a level, to one descriptor. The supervisor writes to its terminal or to syslog;
  * vmproc writes to a pipe whose other end the supervisor reads, each line preceded by "<N>", N being its level, so that the
  * level survives the crossing. The module owns no descriptor: who calls log_init() keeps it open. Nothing here fails: a
- * line that cannot be written is lost, since there is nobody left to be told.
+ * line that cannot be written is lost, since there is nobody left to be told. Who must not wait for a reader that does not read says so
+ * by log_set_patience(); the lines that this costs are counted, and their number comes with the next line that is taken.
  *
  * A line is at most LOG_LINE_MAX bytes with its newline and is written with one write(2); control bytes in it are written as
  * vis(3) shows them, so text that a guest or a plugin made cannot move a terminal's cursor.
@@ -26,7 +27,7 @@ enum log_level {
 enum log_style {
     LOG_STYLE_TERMINAL, /* "program: warning: text" */
     LOG_STYLE_PIPE,     /* "<4>text" */
-    LOG_STYLE_SYSLOG,   /* syslog(3); the descriptor is not used */
+    LOG_STYLE_SYSLOG,   /* the host's log (system_log.h), which never waits; the descriptor is not used */
 };
 
 /* Says where lines go from now on. `program` is kept by reference. Before the first call, lines go to standard error. */
@@ -35,6 +36,10 @@ void log_init(const char *program, enum log_style style, int fd, enum log_level 
 /* Lines of a higher number than `level` are dropped. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
+
+/* How long a line may wait for its reader, in milliseconds; LOG_PATIENCE_ENDLESS, which it is at first, is for ever. */
+#define LOG_PATIENCE_ENDLESS (-1)
+void log_set_patience(int milliseconds);
 
 /* "error", "warning", "info", "debug" and back; -EINVAL for any other name. */
 const char *log_level_name(enum log_level level);

@@ -2,6 +2,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/system_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,10 +11,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,6 +67,104 @@ test_log_lines(void **state)
     assert_int_equal(line[strlen(line) - 1], '\n');
     log_init("vmsup", LOG_STYLE_TERMINAL, STDERR_FILENO, LOG_LEVEL_INFO);
     fd_close_all(ends, 2);
+}
+
+static void
+fill(int fd)
+{
+    static const char bytes[4096];
+
+    while (write(fd, bytes, sizeof bytes) > 0)
+        ;
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void
+empty(int fd)
+{
+    char bytes[4096];
+
+    while (read(fd, bytes, sizeof bytes) > 0)
+        ;
+    assert_int_equal(errno, EAGAIN);
+}
+
+/* A reader that does not read costs lines, and nothing else; how many is said once it reads again. */
+static void
+test_log_patience(void **state)
+{
+    char line[2 * LOG_LINE_MAX];
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    fill(ends[1]);
+    /* It is the patience that keeps the log from waiting, not a mode of the descriptor, which may be shared. */
+    assert_int_equal(fd_set_nonblocking(ends[1], false), 0);
+    log_init("name", LOG_STYLE_TERMINAL, ends[1], LOG_LEVEL_INFO);
+    log_set_patience(0);
+    log_info("one");
+    log_set_patience(20);
+    log_info("two");
+    empty(ends[0]);
+    log_info("three");
+    read_log_line(ends[0], line, sizeof line);
+    assert_string_equal(line, "name: warning: 2 lines before this one were not taken and are lost\nname: three\n");
+    log_info("four");
+    read_log_line(ends[0], line, sizeof line);
+    assert_string_equal(line, "name: four\n");
+    log_set_patience(LOG_PATIENCE_ENDLESS);
+    log_init("vmsup", LOG_STYLE_TERMINAL, STDERR_FILENO, LOG_LEVEL_INFO);
+    fd_close_all(ends, 2);
+}
+
+static int
+make_log_socket(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    strlcpy(address.sun_path, path, sizeof address.sun_path);
+    unlink(path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+/* A log daemon that is not there, that hangs, and that is started again. */
+static void
+test_system_log(void **state)
+{
+    char folder[] = "/tmp/vmsup-test-XXXXXX", path[64], line[2 * SYSTEM_LOG_LINE_MAX], expected[64];
+    int daemon;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/log", folder);
+    system_log_open("name", path);
+    assert_false(system_log_send(LOG_INFO, "nobody"));
+    daemon = make_log_socket(path);
+    assert_true(system_log_send(LOG_WARNING, "text"));
+    read_log_line(daemon, line, sizeof line);
+    snprintf(expected, sizeof expected, "<%d>name[%d]: text", LOG_DAEMON | LOG_WARNING, (int)getpid());
+    assert_string_equal(line, expected);
+    while (system_log_send(LOG_INFO, "too much"))
+        ;
+    assert_false(system_log_send(LOG_INFO, "too much"));
+    empty(daemon);
+    assert_true(system_log_send(LOG_INFO, "again"));
+    fd_close(&daemon);
+    daemon = make_log_socket(path);
+    assert_true(system_log_send(LOG_INFO, "started again"));
+    read_log_line(daemon, line, sizeof line);
+    assert_non_null(strstr(line, "started again"));
+    memset(line, 'a', sizeof line - 1);
+    line[sizeof line - 1] = '\0';
+    assert_true(system_log_send(LOG_INFO, line));
+    read_log_line(daemon, line, sizeof line);
+    assert_int_equal(strlen(line), SYSTEM_LOG_LINE_MAX - 1);
+    fd_close(&daemon);
+    unlink(path);
+    rmdir(folder);
 }
 
 static void
@@ -178,6 +281,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log_lines),
+        cmocka_unit_test(test_log_patience),
+        cmocka_unit_test(test_system_log),
         cmocka_unit_test(test_log_level_names),
         cmocka_unit_test(test_fd_files),
         cmocka_unit_test(test_loop),
