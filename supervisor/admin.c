@@ -61,7 +61,7 @@ admin_listen(const struct runtime *runtime, struct admin **out, struct failure *
     admin->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     before = umask(0177);
     if (admin->fd < 0 || bind(admin->fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(admin->fd, ADMIN_CONNECTIONS_MAX) < 0)
+        listen(admin->fd, ADMIN_QUEUE_MAX) < 0)
         result = -errno;
     umask(before);
     if (result < 0) {
@@ -79,6 +79,8 @@ drop(struct connection *connection)
     loop_remove(&connection->source);
     loop_remove(&connection->timer);
     fd_close(&connection->fd);
+    if (connection->admin->source != NULL)
+        loop_modify(connection->admin->source, EPOLLIN);
 }
 
 static void
@@ -137,12 +139,18 @@ on_connection(void *context, uint32_t events)
     struct connection *connection = find_free(admin);
     struct ucred peer;
     socklen_t length = sizeof peer;
-    int fd = accept4(admin->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd;
 
     (void)events;
+    /* Who comes now waits in the queue: turned away, it would take the supervisor for one that hangs. */
+    if (connection == NULL) {
+        loop_modify(admin->source, 0);
+        return;
+    }
+    fd = accept4(admin->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (connection == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
         fd_close(&fd);
         return;
     }
@@ -169,9 +177,9 @@ admin_destroy(struct admin *admin)
 {
     if (admin == NULL)
         return;
+    loop_remove(&admin->source);
     for (size_t i = 0; i < ADMIN_CONNECTIONS_MAX; i++)
         drop(&admin->connection[i]);
-    loop_remove(&admin->source);
     fd_close(&admin->fd);
     arena_destroy(&admin->arena);
     free(admin);

@@ -14,9 +14,10 @@
 #include <sys/types.h>
 
 #define ADMIN_SOCKET_NAME "control"
-/* At once. A connection that says nothing is closed after so many milliseconds. */
+/* At once; so many more wait for their turn. A connection that says nothing is closed after so many milliseconds. */
 #define ADMIN_CONNECTIONS_MAX 4
-#define ADMIN_PATIENCE 2000
+#define ADMIN_QUEUE_MAX 64
+#define ADMIN_PATIENCE 1000
 #define ADMIN_MESSAGE_MAX 1024
 /* How long who asks waits for a supervisor that may still be starting, in seconds. */
 #define ADMIN_ANSWER_TIME 3

@@ -19,6 +19,9 @@
 
 /* Beyond the grace time, which the supervisor tells: what clean-up may take, in milliseconds. */
 #define STOP_PATIENCE 10000
+/* A supervisor that is making its socket, or has just closed it: how long, and how often, it is asked again, in milliseconds. */
+#define STOP_ASK_TIME 3000
+#define STOP_ASK_STEP 20
 
 struct stop {
     const char *base, *name;
@@ -84,30 +87,64 @@ tell_how_it_ended(const struct stop *stop)
     return EX_OK;
 }
 
+static bool
+is_gone(int pidfd, int milliseconds)
+{
+    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
+
+    return poll(&gone, 1, milliseconds) > 0;
+}
+
 /* A supervisor that does not answer, or does not end, is stopped or stuck: it is killed, and its VM with it. */
 static void
 kill_supervisor(const struct stop *stop, int pidfd, const char *why)
 {
-    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
-
     log_warn("%s: %s: it is killed", stop->name, why);
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    poll(&gone, 1, STOP_PATIENCE);
+    is_gone(pidfd, STOP_PATIENCE);
 }
 
 static int
 wait_for_end(int pidfd, unsigned int grace)
 {
-    struct pollfd gone = { .fd = pidfd, .events = POLLIN };
-    int limit = STOP_PATIENCE + (int)(grace < OPTIONS_GRACE_MAX ? grace : OPTIONS_GRACE_MAX);
+    const int limit = STOP_PATIENCE + (int)(grace < OPTIONS_GRACE_MAX ? grace : OPTIONS_GRACE_MAX);
 
-    return poll(&gone, 1, limit) > 0 ? 0 : -ETIMEDOUT;
+    return is_gone(pidfd, limit) ? 0 : -ETIMEDOUT;
+}
+
+/* Asks a supervisor that may not have its socket yet, or not any more. */
+static int
+ask_to_end(const struct stop *stop, int pidfd, struct admin_status *status)
+{
+    int result = -ENOENT;
+
+    for (int waited = 0; waited < STOP_ASK_TIME; waited += STOP_ASK_STEP) {
+        result = admin_ask(stop->base, stop->name, stop->now ? ADMIN_STOP_NOW : ADMIN_STOP, status);
+        if (result != -ENOENT && result != -ECONNREFUSED && result != -ECONNRESET && result != -EPIPE)
+            return result;
+        if (is_gone(pidfd, STOP_ASK_STEP))
+            return 0;
+    }
+    return result;
+}
+
+/* By the pid that its folder names; that pid may have become another's since it was read, so it is read again. */
+static int
+open_supervisor(const struct stop *stop, pid_t pid)
+{
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    struct runtime_entry entry;
+    struct failure failure;
+
+    if (pidfd >= 0 && (runtime_look(stop->base, stop->name, &entry, &failure) < 0 || entry.state != RUNTIME_RUNNING || entry.pid != pid))
+        fd_close(&pidfd);
+    return pidfd;
 }
 
 static int
 stop_running(const struct stop *stop, pid_t pid)
 {
-    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1, result;
+    int pidfd = open_supervisor(stop, pid), result;
     struct admin_status status = { 0 };
     char why[128];
 
@@ -115,7 +152,7 @@ stop_running(const struct stop *stop, pid_t pid)
         log_error("%s: its supervisor cannot be found now: try again", stop->name);
         return EX_TEMPFAIL;
     }
-    result = admin_ask(stop->base, stop->name, stop->now ? ADMIN_STOP_NOW : ADMIN_STOP, &status);
+    result = ask_to_end(stop, pidfd, &status);
     if (result == 0)
         result = wait_for_end(pidfd, status.grace);
     if (result < 0) {
