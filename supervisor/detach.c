@@ -4,10 +4,14 @@
 #include "common/log.h"
 #include "supervisor/exit_codes.h"
 #include "supervisor/failure.h"
+#include "supervisor/interrupt.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 struct report {
@@ -23,6 +27,21 @@ leave_terminal(int *null)
         if (dup2(*null, number) < 0)
             log_warn("the supervisor keeps descriptor %d of who started it: %s", number, strerror(errno));
     fd_close(null);
+}
+
+/* Until there is something to hear. What asks the caller to end is the supervisor's to obey; a zombie at most, it keeps its pid. */
+static void
+pass_signals(int report, int signals, pid_t supervisor)
+{
+    struct pollfd both[] = { { .fd = report, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+    struct signalfd_siginfo signal;
+
+    while (both[0].revents == 0) {
+        if (poll(both, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (both[0].revents == 0 && both[1].revents != 0 && read(signals, &signal, sizeof signal) == sizeof signal)
+            kill(supervisor, (int)signal.ssi_signo);
+    }
 }
 
 /* The parent's part. */
@@ -45,12 +64,14 @@ hear_report(int *end)
 int
 detach_fork(struct detach *detach, int *exit_code)
 {
-    int ends[2], result = 0;
+    int ends[2], signals, result = 0;
+    sigset_t set;
     pid_t pid;
 
     detach->null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (detach->null < 0)
         return -errno;
+    interrupt_hold();
     pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
     if (pid < 0)
         result = -errno;
@@ -66,6 +87,10 @@ detach_fork(struct detach *detach, int *exit_code)
     if (result < 0)
         return result;
     fd_close(&ends[1]);
+    interrupt_fill(&set);
+    signals = signalfd(-1, &set, SFD_CLOEXEC);
+    pass_signals(ends[0], signals, pid);
+    fd_close(&signals);
     *exit_code = hear_report(&ends[0]);
     return 1;
 }

@@ -1,6 +1,7 @@
 /*
  * Without -f: the supervisor goes on as a process of its own, and who called waits until it says, over a pipe, that the VM runs or why it
- * does not. After that the pipe is gone, and the supervisor has no terminal.
+ * does not. After that the pipe is gone, and the supervisor has no terminal. A plugin may take as long as it likes until then: who is
+ * told to end meanwhile, by control-C or a signal, tells the supervisor, which undoes what it made and says so.
  */
 #ifndef VMSUP_SUPERVISOR_DETACH_H
 #define VMSUP_SUPERVISOR_DETACH_H

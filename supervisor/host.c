@@ -17,6 +17,11 @@ host_open_kvm(struct failure *failure)
     if (fd < 0)
         return failure_set(failure, EXIT_KVM_FAILED, -errno, "/dev/kvm: %s: expected a host with KVM", strerror(errno));
     version = ioctl(fd, KVM_GET_API_VERSION, 0);
+    if (version < 0) {
+        failure_set(failure, EXIT_KVM_FAILED, -errno, "/dev/kvm is not KVM (%s): expected a host with KVM", strerror(errno));
+        fd_close(&fd);
+        return -EPROTO;
+    }
     if (version != KVM_API_VERSION) {
         fd_close(&fd);
         return failure_set(failure, EXIT_KVM_FAILED, -EPROTO, "/dev/kvm speaks version %d: expected %d", version, KVM_API_VERSION);

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+static const int numbers[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
 
 void
 interrupt_fill(sigset_t *set)

@@ -1,5 +1,5 @@
 /*
- * SIGTERM, SIGINT and SIGHUP while a VM is being set up: they are held back, and asked for between two steps, so that what was made is undone
+ * SIGTERM, SIGINT, SIGQUIT and SIGHUP while a VM is being set up: they are held back, and asked for between two steps, so that what was made is undone
  * as after any other failure. Those that come after the last look are taken by the event loop, since they still wait.
  */
 #ifndef VMSUP_SUPERVISOR_INTERRUPT_H
@@ -7,7 +7,7 @@
 
 #include <signal.h>
 
-/* Those three, without a SIGHUP that this process was told to ignore. */
+/* Those four, without a SIGHUP that this process was told to ignore. */
 void interrupt_fill(sigset_t *set);
 
 /* From now on they wait. */

@@ -6,10 +6,22 @@
 #include "supervisor/runtime.h"
 #include "supervisor/verbs.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
+
+/* 0, or EX_IOERR where not all of it could be written. */
+static int
+end_output(void)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return EX_OK;
+    log_error("standard output cannot be written: %s", strerror(errno));
+    return EX_IOERR;
+}
 
 static void
 print_running(const char *base, const struct runtime_entry *entry)
@@ -70,7 +82,7 @@ list_main(int argc, char **argv)
     for (ssize_t i = 0; i < count; i++)
         print_entry(base, &entries[i]);
     free(entries);
-    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+    return end_output();
 }
 
 int
@@ -82,5 +94,5 @@ version_main(int argc, char **argv)
         return EX_USAGE;
     }
     printf("vmsup %s (build %s)\n", VMSUP_VERSION, VMSUP_BUILD_ID);
-    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+    return end_output();
 }

@@ -1,6 +1,7 @@
 #include "supervisor/runtime.h"
 
 #include "common/fd.h"
+#include "supervisor/options.h"
 #include "supervisor/runtime_files.h"
 
 #include <errno.h>
@@ -188,6 +189,12 @@ runtime_open_leftover(const char *base, const char *name, struct runtime *runtim
     /* Who finds the folder locked meanwhile is told by whom. */
     runtime_write_pid(runtime);
     return 0;
+}
+
+int
+runtime_open_ids(int *folder, struct failure *failure)
+{
+    return runtime_open_base(OPTIONS_RUNTIME_DIR_DEFAULT, true, folder, failure);
 }
 
 int

@@ -5,7 +5,8 @@
  *                     whoever gets the lock knows that there is none
  *   BASE/NAME/pid     the supervisor's pid, for messages and `vmsup list`
  *   BASE/.last/NAME   how the VM of that name last ended; gone when the name is started again
- *   BASE/uids         locks of uids.h
+ *
+ * and /run/vmsup/uids, the locks of uids.h, whatever BASE is.
  *
  * The lock belongs to the open folder: a process forked off shares it, and it ends with the last of them. Nothing here needs
  * a capability once runtime_open() is done; root owns all of it. With landlock, writing below BASE/NAME and BASE/.last and
@@ -52,6 +53,12 @@ struct runtime_reason {
  * believed, EX_CANTCREAT otherwise.
  */
 int runtime_open(const char *base, const char *name, struct runtime *runtime, struct failure *failure);
+
+/*
+ * The folder in which ids are locked. It is the same for every BASE, since the ids are: supervisors with other runtime folders must not
+ * take the same. 0 with *folder the caller's, or a negative errno with `failure` filled.
+ */
+int runtime_open_ids(int *folder, struct failure *failure);
 
 /* Writes `pid` again: for a supervisor that has forked away from who opened the folder. */
 int runtime_write_pid(const struct runtime *runtime);

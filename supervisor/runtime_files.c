@@ -54,8 +54,8 @@ runtime_open_base(const char *path, bool make, int *base, struct failure *failur
         return failure_set(failure, EX_CANTCREAT, -errno, "--runtime-dir %s: %s", path, strerror(errno));
     result = runtime_open_folder(AT_FDCWD, path, base);
     if (result == -EPERM)
-        return failure_set(failure, EX_NOPERM, result, "--runtime-dir %s: expected a folder of one's own that nobody else can write",
-                           path);
+        return failure_set(failure, EX_NOPERM, result, "--runtime-dir %s: expected a folder of one's own that nobody else can write%s",
+                           path, geteuid() != 0 ? ": run this as root" : "");
     if (result < 0)
         return failure_set(failure, result == -EACCES ? EX_NOPERM : EX_NOINPUT, result, "--runtime-dir %s: %s", path,
                            strerror(-result));

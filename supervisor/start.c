@@ -29,11 +29,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 /* Supervisor, vmproc, plugin, and the heading. */
 #define REPORT_LINES 4
+/* How long the last line may wait for its reader, in milliseconds; nothing is removed meanwhile. Those before it do not wait. */
+#define LAST_LINE_PATIENCE 1000
 
 /* All that one VM takes. Each part knows by itself whether it was taken. */
 struct start {
@@ -124,6 +127,18 @@ check_interrupt(struct start *start)
 }
 
 static int
+take_ids(struct start *start)
+{
+    const struct options *options = &start->options;
+    int folder = -1, result = runtime_open_ids(&folder, &start->failure);
+
+    if (result == 0)
+        result = uids_take(folder, options->uid_first, options->uid_count, &start->uids, &start->failure);
+    fd_close(&folder);
+    return result;
+}
+
+static int
 make_resources(struct start *start)
 {
     const struct cgroup_limits limits = { .memory_max = start->options.memory_max };
@@ -138,7 +153,7 @@ make_resources(struct start *start)
     if (result == 0)
         result = cgroup_create(group, &limits, &start->cgroup, failure);
     if (result == 0)
-        result = uids_take(start->runtime.base, options->uid_first, options->uid_count, &start->uids, failure);
+        result = take_ids(start);
     if (result == 0)
         result = make_network(start);
     if (result == 0)
@@ -288,6 +303,8 @@ supervise(struct start *start)
     int result;
 
     interrupt_hold();
+    /* Who reads what this says, and does not, must not keep the VM alive. */
+    log_set_patience(0);
     hold_init();
     result = make_resources(start);
     if (result == 0)
@@ -305,6 +322,7 @@ supervise(struct start *start)
         ending.exit_code = start->failure.exit_code;
         strlcpy(ending.text, start->failure.text, sizeof ending.text);
     }
+    log_set_patience(LAST_LINE_PATIENCE);
     if (start->detach.report >= 0)
         detach_report(&start->detach, ending.exit_code, ending.text);
     else if (ending.exit_code == EXIT_PLUGIN_GOOD)
@@ -324,6 +342,8 @@ start_main(int argc, char **argv)
 
     init(&start);
     signal(SIGPIPE, SIG_IGN);
+    /* The caller's could take from root what it needs, once it has no capabilities, to remove what is in a folder. */
+    umask(022);
     result = read_configuration(&start, argc, argv);
     if (result < 0) {
         log_error("%s", start.failure.text);

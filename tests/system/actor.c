@@ -13,6 +13,11 @@
  *   network   prints what net_get_config gives, then as idle
  *   eat       takes memory and writes it, as much as it gets, up to 1 GiB; then as idle
  *   flood     writes log lines as fast as it can, then as idle
+ *   silent    connects, never calls start, and does not mind that the VM is ending
+ *   deaf      fills every pipe and socket that it has, reads none of them, and does not mind that the VM is ending
+ *   rude      writes what is no request to its vCPU's pipe, then as idle
+ *   stubborn  runs guest code where there is none, and does not mind that the VM is ending
+ *   group P   prints which group the file P has, as seen from inside, then exits 0
  */
 #include "vmsup-plugin.h"
 
@@ -28,6 +33,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -148,6 +155,80 @@ eat(void)
     }
 }
 
+/* The plugin's socket, without the library, which would read the answers. */
+static int
+main_socket(void)
+{
+    const char *number = getenv("VMSUP_SOCKET");
+
+    return number != NULL ? atoi(number) : -1;
+}
+
+/* The two pipes of vCPU 0: MainRequest { get_vcpus {} }, whose answer has the end to write before the end to read. */
+static void
+get_pipes(int pipes[2])
+{
+    static const uint8_t request[] = { 0x8a, 0x01, 0x00 };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control = { 0 };
+    char answer[256];
+    struct iovec part = { answer, sizeof answer };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+
+    if (send(main_socket(), request, sizeof request, 0) < 0 || recvmsg(main_socket(), &message, MSG_CMSG_CLOEXEC) < 0 ||
+        CMSG_FIRSTHDR(&message) == NULL)
+        err(93, "get_vcpus");
+    memcpy(pipes, CMSG_DATA(CMSG_FIRSTHDR(&message)), 2 * sizeof *pipes);
+}
+
+static void
+rude(void)
+{
+    uint8_t nonsense[64];
+    int pipes[2];
+
+    get_pipes(pipes);
+    memset(nonsense, 0xff, sizeof nonsense);
+    if (write(pipes[0], nonsense, sizeof nonsense) < 0)
+        err(94, "write");
+}
+
+static void
+deaf(void)
+{
+    /* VcpuRequest { get_state { FPU } }, MainRequest { get_msr_index_list {} }, and a line. */
+    static const uint8_t state[] = { 0x1a, 0x02, 0x08, 0x02 }, list[] = { 0x4a, 0x00 };
+    static const char line[] = "a line that nobody wants to read\n";
+    int pipes[2];
+
+    get_pipes(pipes);
+    for (;;) {
+        struct pollfd all[] = { { pipes[0], POLLOUT, 0 }, { main_socket(), POLLOUT, 0 }, { 1, POLLOUT, 0 }, { 2, POLLOUT, 0 } };
+        const struct iovec what[] = {
+            { (void *)(uintptr_t)state, sizeof state }, { (void *)(uintptr_t)list, sizeof list },
+            { (void *)(uintptr_t)line, sizeof line - 1 }, { (void *)(uintptr_t)line, sizeof line - 1 },
+        };
+
+        poll(all, 4, -1);
+        for (int i = 0; i < 4; i++)
+            if ((all[i].revents & POLLOUT) != 0 && write(all[i].fd, what[i].iov_base, what[i].iov_len) < 0 && errno != EAGAIN)
+                pause();
+    }
+}
+
+static int
+print_group(const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) < 0)
+        err(95, "%s", path);
+    printf("group %u of %s\n", status.st_gid, path);
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -160,7 +241,12 @@ main(int argc, char **argv)
     check(vmsup_connect(&vm), "connect");
     if (strcmp(part, "network") == 0)
         print_network(vm);
-    start(vm, strcmp(part, "lost") == 0 ? 0x8000 : 0);
+    if (strcmp(part, "group") == 0)
+        return print_group(argc > 2 ? argv[2] : "/");
+    if (strcmp(part, "silent") == 0)
+        for (;;)
+            pause();
+    start(vm, strcmp(part, "lost") == 0 || strcmp(part, "stubborn") == 0 ? 0x8000 : 0);
     if (strcmp(part, "exit") == 0)
         return code;
     if (strcmp(part, "fault") == 0) {
@@ -176,7 +262,11 @@ main(int argc, char **argv)
         eat();
     if (strcmp(part, "flood") == 0)
         flood();
-    if (strcmp(part, "stay") == 0)
+    if (strcmp(part, "deaf") == 0)
+        deaf();
+    if (strcmp(part, "rude") == 0)
+        rude();
+    if (strcmp(part, "stay") == 0 || strcmp(part, "stubborn") == 0)
         for (;;)
             pause();
     return wait_for_end(vm);
