@@ -82,7 +82,12 @@ tell_how_it_ended(const struct stop *stop)
     struct runtime_entry entry;
     struct failure failure;
 
-    if (runtime_look(stop->base, stop->name, &entry, &failure) == 0 && entry.state == RUNTIME_STOPPED)
+    if (runtime_look(stop->base, stop->name, &entry, &failure) < 0)
+        return EX_OK;
+    /* Somebody killed it meanwhile. */
+    if (entry.state == RUNTIME_LEFTOVER)
+        return clear_leftovers(stop);
+    if (entry.state == RUNTIME_STOPPED)
         log_info("%s: %s", stop->name, entry.reason.text);
     return EX_OK;
 }
