@@ -15,7 +15,7 @@
  *   flood     writes log lines as fast as it can, then as idle
  *   silent    connects, never calls start, and does not mind that the VM is ending
  *   deaf      fills every pipe and socket that it has, reads none of them, and does not mind that the VM is ending
- *   rude      writes what is no request to its vCPU's pipe, then as idle
+ *   rude      answers its vCPU's first event with what is no request, then as idle
  *   stubborn  runs guest code where there is none, and does not mind that the VM is ending
  *   group P   prints which group the file P has, as seen from inside, then exits 0
  */
@@ -183,16 +183,19 @@ get_pipes(int pipes[2])
     memcpy(pipes, CMSG_DATA(CMSG_FIRSTHDR(&message)), 2 * sizeof *pipes);
 }
 
-static void
-rude(void)
+static int
+rude(struct vmsup *vm)
 {
     uint8_t nonsense[64];
     int pipes[2];
 
+    make_memory(vm);
+    check(vmsup_start(vm), "start");
     get_pipes(pipes);
     memset(nonsense, 0xff, sizeof nonsense);
     if (write(pipes[0], nonsense, sizeof nonsense) < 0)
         err(94, "write");
+    return wait_for_end(vm);
 }
 
 static void
@@ -243,6 +246,8 @@ main(int argc, char **argv)
         print_network(vm);
     if (strcmp(part, "group") == 0)
         return print_group(argc > 2 ? argv[2] : "/");
+    if (strcmp(part, "rude") == 0)
+        return rude(vm);
     if (strcmp(part, "silent") == 0)
         for (;;)
             pause();
@@ -264,8 +269,6 @@ main(int argc, char **argv)
         flood();
     if (strcmp(part, "deaf") == 0)
         deaf();
-    if (strcmp(part, "rude") == 0)
-        rude();
     if (strcmp(part, "stay") == 0 || strcmp(part, "stubborn") == 0)
         for (;;)
             pause();

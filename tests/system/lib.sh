@@ -79,33 +79,34 @@ list() {
 
 # Processes of the test's VMs: those under its ids, and supervisors that name its runtime folder.
 processes() {
-    local folder key value uid state parent name words
-    for folder in /proc/[0-9]*; do
-        # Without a process of its own for each: there are many, and an emulated host is slow. A process may go meanwhile.
-        {
-            while read -r key value _; do
-                case $key in State:) state=$value ;; PPid:) parent=$value ;; Uid:) uid=$value && break ;; esac
-            done <"$folder/status"
-            read -r name <"$folder/comm"
-            mapfile -d '' -t words <"$folder/cmdline"
-        } 2>/dev/null || continue
-        # The last of a dead supervisor's children: init reaps them when it comes to it.
-        [ "$state/$parent" != Z/1 ] || continue
-        if [ "${uid:-0}" -ge "$FIRST_UID" ] && [ "$uid" -lt $((FIRST_UID + 64)) ]; then
-            echo "process ${folder#/proc/} uid $uid ${words[*]}"
-        elif [[ $name == vmsup* && " ${words[*]} " == *" --runtime-dir $RUN "* ]]; then
-            echo "process ${folder#/proc/} supervisor"
-        fi
+    local pid uid
+    # But for the last of a dead supervisor's children, which init reaps when it comes to it.
+    awk -v first="$FIRST_UID" '/^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { parent = $2 }
+        /^Uid:/ && $2 >= first && $2 < first + 64 && state parent != "Z1" { print pid, $2 }' /proc/[0-9]*/status \
+        2>/dev/null | while read -r pid uid; do
+        echo "process $pid uid $uid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+    done
+    grep -lszxF -e "$RUN" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
+        case $(cat "/proc/$pid/comm" 2>/dev/null) in vmsup*) echo "process $pid supervisor" ;; esac
     done
 }
 
-# The host as far as a VM could change it: equal before and after. The last reasons and the lock files may stay.
+# Every descriptor on the host, whoever has it, that leads into the test's runtime folder, is a socket bound there, or locks an id of the
+# test's. (A VM's others go with its processes: these are those that could be kept by another's.)
+descriptors() {
+    find /proc/[0-9]*/fd -lname "$RUN/*" -printf 'descriptor %p %l\n' 2>/dev/null
+    grep -F " $RUN/" /proc/net/unix | sed 's/.* /socket /'
+    awk -v first="$FIRST_UID" '$2 == "OFDLCK" && $(NF - 1) >= first && $(NF - 1) < first + 64 { print "lock of id", $(NF - 1) }' /proc/locks
+}
+
+# The host as far as a VM could change it: equal before and after. The last reasons may stay.
 snapshot() {
     processes
+    descriptors
     ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/link \1/'
     cut -d' ' -f3- /proc/self/mountinfo | sed 's/^/mount /' | sort
     find /sys/fs/cgroup -type d -path "*/vmsup/*@${RUN:1:3}-${RUN:5}" 2>/dev/null | sed 's/^/cgroup /' | sort
-    find "$RUN" -mindepth 1 -path "$RUN/.last" -prune -o -path "$RUN/uids" -prune -o -mindepth 1 -print 2>/dev/null | sort
+    find "$RUN" -mindepth 1 -path "$RUN/.last" -prune -o -mindepth 1 -print 2>/dev/null | sort
     ! type nft >/dev/null 2>&1 || nft list tables 2>/dev/null | sed 's/^/nft /'
 }
 

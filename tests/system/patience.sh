@@ -55,10 +55,12 @@ check_host 'nothing was left behind by it' "$WORK/before"
 # --- commands that hang
 
 check 'a VM runs' start --grace 200 --plugin "$ACTOR" demo -- idle
-"$BUILD/tests/system/visitor" "$RUN/demo/control" 12 >"$WORK/visitor" &
+held=$(ls "/proc/$(cat "$RUN/demo/pid")/fd")
+"$BUILD/tests/system/visitor" "$RUN/demo/control" 6 >"$WORK/visitor" &
 LONG_LIVED+=($!)
-check 'twelve visitors who say nothing are connected' wait_until 10 grep -q connected "$WORK/visitor"
-check 'stop waits for its turn' stop_politely
+check 'six visitors who say nothing are connected' wait_until 10 grep -q connected "$WORK/visitor"
+check 'list waits for its turn' grep -qE '^demo +running +supervisor [0-9]+, vmproc' <(list)
+check 'and so does stop' stop_politely
 kill "${LONG_LIVED[@]}"
 wait "${LONG_LIVED[@]}" 2>/dev/null
 LONG_LIVED=()
@@ -68,6 +70,10 @@ for i in {1..30}; do list >"$WORK/list.$i" 2>&1 & done
 wait
 check 'thirty lists at once are all answered' test "$(cat "$WORK"/list.* | grep -cE '^demo +running +supervisor [0-9]+, vmproc')" = 30
 supervisor=$(cat "$RUN/demo/pid")
+holds_the_same() {
+    [ "$(ls "/proc/$supervisor/fd")" = "$held" ]
+}
+check 'the supervisor holds the descriptors that it held before' wait_until 5 holds_the_same
 kill -STOP "$supervisor"
 check 'list does not wait for a supervisor that hangs' grep -qE '^demo +running +supervisor [0-9]+, which does not answer' <(list)
 kill -CONT "$supervisor"
