@@ -35,8 +35,8 @@
 
 /* Supervisor, vmproc, plugin, and the heading. */
 #define REPORT_LINES 4
-/* How long the last line may wait for its reader, in milliseconds; nothing is removed meanwhile. Those before it do not wait. */
-#define LAST_LINE_PATIENCE 1000
+/* How long a line may wait for its reader before anything is made, and the last one, in milliseconds. Those between do not wait. */
+#define LINE_PATIENCE 1000
 
 /* All that one VM takes. Each part knows by itself whether it was taken. */
 struct start {
@@ -322,7 +322,7 @@ supervise(struct start *start)
         ending.exit_code = start->failure.exit_code;
         strlcpy(ending.text, start->failure.text, sizeof ending.text);
     }
-    log_set_patience(LAST_LINE_PATIENCE);
+    log_set_patience(LINE_PATIENCE);
     if (start->detach.report >= 0)
         detach_report(&start->detach, ending.exit_code, ending.text);
     else if (ending.exit_code == EXIT_PLUGIN_GOOD)
@@ -342,6 +342,7 @@ start_main(int argc, char **argv)
 
     init(&start);
     signal(SIGPIPE, SIG_IGN);
+    log_set_patience(LINE_PATIENCE);
     /* The caller's could take from root what it needs, once it has no capabilities, to remove what is in a folder. */
     umask(022);
     result = read_configuration(&start, argc, argv);

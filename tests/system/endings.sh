@@ -16,7 +16,7 @@ ends() { # NAME EXIT-CODE REGEX COMMAND…
     local name=$1 code=$2 reason=$3 status=0
     shift 3
     "$@" >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
-    if [[ $status =~ ^($code)$ ]] && [ "$(grep -cE -e "^vmsup: error: (demo: )?.*$reason" "$WORK/err")" = 1 ]; then
+    if [[ $status =~ ^($code)$ ]] && [ "$(grep -cE -e "^vmsup: error: (demo: )?.*($reason)" "$WORK/err")" = 1 ]; then
         ok "$name"
     else
         not_ok "$name" "exit code $status, expected $code; expected one line of /$reason/ in:" "$(cat "$WORK/err")"
@@ -26,7 +26,7 @@ ends() { # NAME EXIT-CODE REGEX COMMAND…
 
 kept() { # the same, of a VM whose folder was made
     ends "$@"
-    check "$1: list says so" reason_is "$3.*exit code ($2)\)"
+    check "$1: list says so" reason_is "($3).*exit code ($2)\)"
 }
 
 # A mount over a file of the host's, seen by the command alone.
