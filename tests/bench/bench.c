@@ -1,7 +1,7 @@
 /*
- * The bench: what an exit costs under vmsup, beside the floor, measured in the same run; how long a start takes; how much memory each
- * process has. A table on standard output, and the same numbers as JSON in the file named by the first argument. Every number is a
- * median. usage: bench OUT.json, from the build folder's tests/bench, as root
+ * The bench: what an exit costs under vmsup, beside the floor and bare pipes, measured in the same run and in turns, since a host's speed
+ * changes; how long a start takes; how much memory each process has. A table on standard output, and the same numbers as JSON in the
+ * file named by the first argument. Every number is a median. usage: bench OUT.json, from the build folder's tests/bench, as root
  */
 #include "rounds.h"
 
@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #define STARTS 25
+/* How often each way of answering exits is measured. */
+#define TURNS 5
 #define PROCESSES 3
 #define LINE_MAX_BYTES 256
 
@@ -114,16 +116,17 @@ read_results(FILE *in, json_t *results)
     }
 }
 
+/* `argv` is freed. */
 static json_t *
-measure_floor(void)
+measure_floor(char *argv[])
 {
-    char *argv[] = { beside("floor"), NULL };
     struct child child = run_child(argv, 0);
     json_t *results = json_object();
 
     read_results(child.out, results);
     end_child(&child);
-    free(argv[0]);
+    for (size_t i = 0; argv[i] != NULL; i++)
+        free(argv[i]);
     return results;
 }
 
@@ -250,11 +253,17 @@ measure_start(char *const argv[], struct start_times *times, int i)
     json_decref(results);
 }
 
-static json_t *
-median(uint64_t times[STARTS])
+static uint64_t
+median(uint64_t *times, size_t count)
 {
-    qsort(times, STARTS, sizeof times[0], bench_compare);
-    return json_integer((json_int_t)(times[STARTS / 2] / 1000));
+    qsort(times, count, sizeof times[0], bench_compare);
+    return times[count / 2];
+}
+
+static json_t *
+start_median(uint64_t times[STARTS])
+{
+    return json_integer((json_int_t)(median(times, STARTS) / 1000));
 }
 
 static json_t *
@@ -264,24 +273,69 @@ measure_starts(char *const argv[])
 
     for (int i = 0; i < STARTS; i++)
         measure_start(argv, &times, i);
-    return json_pack("{so so so}", "main", median(times.at_main), "first exit", median(times.first_exit), "all gone",
-                     median(times.gone));
+    return json_pack("{so so so}", "main", start_median(times.at_main), "first exit", start_median(times.first_exit),
+                     "all gone", start_median(times.gone));
+}
+
+/* The ways in which exits are answered, in the order of the table. */
+enum way { WAY_FLOOR, WAY_PIPES_ONE, WAY_VMSUP_ONE, WAY_PIPES_TWO, WAY_VMSUP_TWO, WAYS };
+static const char *const way_names[WAYS] = { "floor", "bare pipes, one cpu", "one cpu", "bare pipes, two cpus", "two cpus" };
+
+static json_t *
+measure_way(enum way way, json_t **memory)
+{
+    switch (way) {
+    case WAY_FLOOR:
+        return measure_floor((char *[]){ beside("floor"), NULL });
+    case WAY_PIPES_ONE:
+        return measure_floor((char *[]){ beside("floor"), strdup("pipes"), strdup("0"), NULL });
+    case WAY_PIPES_TWO:
+        return measure_floor((char *[]){ beside("floor"), strdup("pipes"), strdup("1"), NULL });
+    case WAY_VMSUP_ONE:
+        return measure_vmsup(0, memory);
+    default:
+        return measure_vmsup(1, memory);
+    }
+}
+
+/* In turns: what slows the host down for a while slows all of them down. */
+static void
+measure_exits(json_t *report, json_t **memory)
+{
+    const int ways = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? WAYS : WAY_PIPES_TWO;
+    uint64_t times[WAYS][BENCH_WORKS_MAX][TURNS];
+
+    for (int turn = 0; turn < TURNS; turn++)
+        for (int way = 0; way < ways; way++) {
+            json_t *results = measure_way((enum way)way, memory);
+
+            for (size_t i = 0; i < bench_work_count; i++)
+                times[way][i][turn] = (uint64_t)json_integer_value(json_object_get(results, bench_works[i].name));
+            json_decref(results);
+        }
+    for (int way = 0; way < ways; way++) {
+        json_t *results = json_object();
+
+        for (size_t i = 0; i < bench_work_count; i++)
+            json_object_set_new(results, bench_works[i].name, json_integer((json_int_t)median(times[way][i], TURNS)));
+        json_object_set_new(report, way_names[way], results);
+    }
 }
 
 static void
 print_exits(json_t *report)
 {
-    json_t *floor_times = json_object_get(report, "floor"), *one = json_object_get(report, "one cpu");
-    json_t *two = json_object_get(report, "two cpus");
-
-    printf("%-36s %10s %10s %6s %10s %6s\n", "an exit, ns (median)", "floor", "one CPU", "ratio", "two CPUs", "ratio");
+    printf("%-34s %7s | %7s %5s %7s %5s | %7s %5s %7s %5s\n", "an exit, ns and times the floor", "", "one CPU", "", "", "", "two CPUs", "", "", "");
+    printf("%-34s %7s | %7s %5s %7s %5s | %7s %5s %7s %5s\n", "(medians)", "floor", "pipes", "", "vmsup", "", "pipes", "", "vmsup", "");
     for (size_t i = 0; i < bench_work_count; i++) {
-        const char *name = bench_works[i].name;
-        double base = (double)json_integer_value(json_object_get(floor_times, name));
-        double a = (double)json_integer_value(json_object_get(one, name));
-        double b = (double)json_integer_value(json_object_get(two, name));
+        double times[WAYS];
 
-        printf("%-36s %10.0f %10.0f %6.2f %10.0f %6.2f\n", name, base, a, a / base, b, b / base);
+        for (int way = 0; way < WAYS; way++)
+            times[way] = (double)json_integer_value(json_object_get(json_object_get(report, way_names[way]), bench_works[i].name));
+        printf("%-34s %7.0f", bench_works[i].name, times[WAY_FLOOR]);
+        for (int way = WAY_PIPES_ONE; way < WAYS; way++)
+            printf("%s %7.0f %5.2f", way == WAY_PIPES_ONE || way == WAY_PIPES_TWO ? " |" : "", times[way], times[way] / times[WAY_FLOOR]);
+        printf("\n");
     }
 }
 
@@ -315,9 +369,7 @@ main(int argc, char **argv)
     start_argv[0] = beside("../../vmsup");
     start_argv[6] = beside("plugin");
 
-    json_object_set_new(report, "floor", measure_floor());
-    json_object_set_new(report, "one cpu", measure_vmsup(0, &memory));
-    json_object_set_new(report, "two cpus", sysconf(_SC_NPROCESSORS_ONLN) > 1 ? measure_vmsup(1, &memory) : json_object());
+    measure_exits(report, &memory);
     json_object_set_new(report, "floor start", measure_starts(floor_argv));
     json_object_set_new(report, "start", measure_starts(start_argv));
     json_object_set_new(report, "memory", memory);

@@ -13,6 +13,7 @@ const struct bench_work bench_works[] = {
     { "async port write", 3, false },
 };
 const size_t bench_work_count = sizeof bench_works / sizeof bench_works[0];
+_Static_assert(sizeof bench_works / sizeof bench_works[0] <= BENCH_WORKS_MAX, "as the header has it");
 
 __asm__(".section .rodata\n"
         ".global bench_guest_begin, bench_guest_end\n"

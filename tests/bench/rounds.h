@@ -21,13 +21,15 @@
 
 /* Accesses a round, and rounds a kind of work: the median of the rounds counts. */
 #define BENCH_ACCESSES 2000
-#define BENCH_ROUNDS 21
+#define BENCH_ROUNDS 9
 
 struct bench_work {
     const char *name;
     uint16_t mode;  /* as the guest's source has it */
     bool registers; /* read and set at each exit */
 };
+
+#define BENCH_WORKS_MAX 8
 
 extern const struct bench_work bench_works[];
 extern const size_t bench_work_count;
