@@ -6,7 +6,6 @@
  *
  *   vcpu.c          creation, the thread, kicks
  *   vcpu_pipe.c     framing: requests in, responses out
- *   vcpu_wire.c     the two messages of every exit, by hand
  *   vcpu_exit.c     why KVM_RUN came back, and the events that the plugin gets of it
  *   vcpu_request.c  what the plugin may ask while an event is held
  *   vcpu_state.c    registers, with as few ioctls as can be

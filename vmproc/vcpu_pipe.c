@@ -3,7 +3,7 @@
  * field, and a field says how long it is: requests that arrive in one read, or in pieces, are told apart all the same.
  */
 #include "vmproc/vcpu.h"
-#include "vmproc/vcpu_wire.h"
+#include "proto/vcpu_wire.h"
 
 #include <errno.h>
 #include <string.h>

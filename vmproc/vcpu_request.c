@@ -6,7 +6,7 @@
 #include "vmproc/kvm.h"
 #include "vmproc/mutant.h"
 #include "vmproc/vcpu.h"
-#include "vmproc/vcpu_wire.h"
+#include "proto/vcpu_wire.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 #include "plugin/lib/vcpu.h"
 
 #include "common/fd.h"
+#include "proto/vcpu_wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -62,20 +63,26 @@ vcpu_destroy(struct vmsup_vcpu *self)
     free(self);
 }
 
-int
-vcpu_send(struct vmsup_vcpu *self, const VcpuRequest *request)
+/* `size` bytes of self->outgoing, or a negative errno. One write: that is how the other side tells requests apart. */
+static int
+write_out(struct vmsup_vcpu *self, ssize_t size)
 {
-    ssize_t size = message_pack(&request->base, self->outgoing, WIRE_VCPU_MESSAGE_MAX), written;
+    ssize_t written;
 
     if (size < 0)
         return -E2BIG;
-    /* One write: that is how the other side tells requests apart. */
     do
         written = write(self->write_end, self->outgoing, (size_t)size);
     while (written < 0 && errno == EINTR);
     if (written < 0)
         return -errno;
     return written == size ? 0 : -EPIPE;
+}
+
+int
+vcpu_send(struct vmsup_vcpu *self, const VcpuRequest *request)
+{
+    return write_out(self, message_pack(&request->base, self->outgoing, WIRE_VCPU_MESSAGE_MAX));
 }
 
 static int
@@ -123,18 +130,12 @@ next_response(struct vmsup_vcpu *self, const uint8_t **data, size_t *size)
     }
 }
 
-int
-vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__MessageCase expected, const VcpuResponse **out)
+/* 0 where it says success and has `expected` in it. */
+static int
+unpack_response(struct arena *arena, const uint8_t *data, size_t size, VcpuResponse__MessageCase expected, const VcpuResponse **out)
 {
-    const VcpuResponse *response;
-    const uint8_t *data;
-    size_t size;
-    int result = next_response(self, &data, &size);
+    const VcpuResponse *response = message_unpack(arena, &vcpu_response__descriptor, data, size);
 
-    if (result < 0)
-        return result;
-    arena_reset(arena);
-    response = message_unpack(arena, &vcpu_response__descriptor, data, size);
     if (response == NULL)
         return -EPROTO;
     if (response->error != 0)
@@ -149,13 +150,20 @@ vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__Message
 int
 vcpu_call(struct vmsup_vcpu *self, const VcpuRequest *request, VcpuResponse__MessageCase expected, const VcpuResponse **response)
 {
+    const uint8_t *data;
+    size_t size;
     int result;
 
     /* Where there is no event to look at, the next thing to come would be one, and not the answer. */
     if (self->phase != VCPU_HOLDS)
         return -EPROTO;
     result = vcpu_send(self, request);
-    return result < 0 ? result : vcpu_receive(self, &self->call_arena, expected, response);
+    if (result == 0)
+        result = next_response(self, &data, &size);
+    if (result < 0)
+        return result;
+    arena_reset(&self->call_arena);
+    return unpack_response(&self->call_arena, data, size, expected, response);
 }
 
 /* Registers that came with an event answer the get calls that follow. */
@@ -220,12 +228,41 @@ take_event(struct vmsup_vcpu *self, const VcpuResponse__Wait *wait, struct vmsup
     }
 }
 
+/* An access, the event that there is most of, is read by hand. Its data outlives what was read: the next call may read more. */
+static int
+receive_event(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
+{
+    VcpuResponse__Wait__Io io;
+    const VcpuResponse *response = NULL;
+    const uint8_t *data;
+    size_t size;
+    int result = next_response(self, &data, &size);
+
+    if (result < 0)
+        return result;
+    memset(event, 0, sizeof *event);
+    self->data = NULL;
+    self->data_size = 0;
+    arena_reset(&self->event_arena);
+    if (vcpu_wire_get_io(data, size, &io)) {
+        /* The arena is larger than any message. */
+        uint8_t *kept = self->event_arena.allocator.alloc(&self->event_arena, io.data.len);
+
+        if (io.data.len > 0)
+            memcpy(kept, io.data.data, io.data.len);
+        io.data.data = kept;
+        take_access(self, &io, event);
+        return 0;
+    }
+    result = unpack_response(&self->event_arena, data, size, VCPU_RESPONSE__MESSAGE_WAIT, &response);
+    return result < 0 ? result : take_event(self, response->wait, event);
+}
+
 int
 vmsup_vcpu_wait(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
 {
     VcpuRequest__Wait body = VCPU_REQUEST__WAIT__INIT;
     const VcpuRequest request = VCPU_REQUEST_OF(wait, WAIT, &body);
-    const VcpuResponse *response;
     int result = 0;
 
     if (self->phase == VCPU_HOLDS)
@@ -234,13 +271,7 @@ vmsup_vcpu_wait(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
     if (self->phase == VCPU_BEGINS)
         result = vcpu_send(self, &request);
     if (result == 0)
-        result = vcpu_receive(self, &self->event_arena, VCPU_RESPONSE__MESSAGE_WAIT, &response);
-    if (result < 0)
-        return result;
-    memset(event, 0, sizeof *event);
-    self->data = NULL;
-    self->data_size = 0;
-    result = take_event(self, response->wait, event);
+        result = receive_event(self, event);
     if (result < 0)
         return result;
     self->phase = event->kind == VMSUP_VCPU_EVENT_KIND_IO_ACCESS && event->io_access.no_resume ? VCPU_RUNS : VCPU_HOLDS;
@@ -260,7 +291,6 @@ int
 vmsup_vcpu_resume(struct vmsup_vcpu *self)
 {
     VcpuRequest__Resume body = VCPU_REQUEST__RESUME__INIT;
-    const VcpuRequest request = VCPU_REQUEST_OF(resume, RESUME, &body);
     int result;
 
     /* There is nothing to resume yet; what was set stays for the resume from INIT. */
@@ -273,7 +303,7 @@ vmsup_vcpu_resume(struct vmsup_vcpu *self)
     give_carried(&self->carried[VCPU_REGS], &body.regs);
     give_carried(&self->carried[VCPU_SREGS], &body.sregs);
     give_carried(&self->carried[VCPU_DEBUGREGS], &body.debugregs);
-    result = vcpu_send(self, &request);
+    result = write_out(self, vcpu_wire_put_resume(&body, self->outgoing, WIRE_VCPU_MESSAGE_MAX));
     if (result < 0)
         return result;
     for (size_t i = 0; i < VCPU_CARRIED; i++)

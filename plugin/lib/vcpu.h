@@ -56,10 +56,10 @@ void vcpu_destroy(struct vmsup_vcpu *self);
 /* Writes a request; -E2BIG where it does not fit. */
 int vcpu_send(struct vmsup_vcpu *self, const VcpuRequest *request);
 
-/* Reads a response into `arena`, reset before. 0 where it says success and has `expected` in it. -EPIPE: the VM is ending. */
-int vcpu_receive(struct vmsup_vcpu *self, struct arena *arena, VcpuResponse__MessageCase expected, const VcpuResponse **response);
-
-/* Both, between an event and its resume; -EPROTO, and nothing is sent, at any other time. */
+/*
+ * Sends a request and reads its response, which is good until the next call. Between an event and its resume; -EPROTO, and nothing is
+ * sent, at any other time. 0 where the response says success and has `expected` in it. -EPIPE: the VM is ending.
+ */
 int vcpu_call(struct vmsup_vcpu *self, const VcpuRequest *request, VcpuResponse__MessageCase expected,
               const VcpuResponse **response);
 

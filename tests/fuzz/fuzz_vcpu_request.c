@@ -6,7 +6,7 @@
 
 #include "common/log.h"
 #include "vmproc/vcpu.h"
-#include "vmproc/vcpu_wire.h"
+#include "proto/vcpu_wire.h"
 #include "vmproc/vm.h"
 
 #define FLAG_AT_INIT 1

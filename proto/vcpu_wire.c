@@ -1,4 +1,4 @@
-#include "vmproc/vcpu_wire.h"
+#include "proto/vcpu_wire.h"
 
 #include "proto/wire.h"
 
@@ -20,6 +20,7 @@ enum {
     IO_REGS,
     IO_SREGS,
     IO_DEBUGREGS,
+    IO_FIELDS,
 };
 enum { REQUEST_RESUME = 2 };
 enum { RESUME_DATA = 1, RESUME_REGS, RESUME_SREGS, RESUME_DEBUGREGS, RESUME_FIELDS };
@@ -113,34 +114,127 @@ get_length(const uint8_t *data, size_t size, size_t *length)
     return (size_t)taken;
 }
 
+ssize_t
+vcpu_wire_put_resume(const VcpuRequest__Resume *resume, uint8_t *out, size_t capacity)
+{
+    const size_t resume_size = bytes_size(&resume->data) + bytes_size(&resume->regs) + bytes_size(&resume->sregs) +
+                               bytes_size(&resume->debugregs);
+    const size_t size = 1 + varint_size(resume_size) + resume_size;
+
+    if (size > capacity)
+        return -EMSGSIZE;
+    out = put_header(out, REQUEST_RESUME, resume_size);
+    out = put_bytes(out, RESUME_DATA, &resume->data);
+    out = put_bytes(out, RESUME_REGS, &resume->regs);
+    out = put_bytes(out, RESUME_SREGS, &resume->sregs);
+    put_bytes(out, RESUME_DEBUGREGS, &resume->debugregs);
+    return (ssize_t)size;
+}
+
+/* Where the fields begin of a message that is nothing but `field` and fills all of `data` from `at` on; 0: it is none. */
+static size_t
+enter_message(const uint8_t *data, size_t size, size_t at, unsigned field)
+{
+    size_t length, taken;
+
+    if (size - at < 2 || data[at] != TAG_BYTES(field))
+        return 0;
+    taken = get_length(data + at + 1, size - at - 1, &length);
+    return taken != 0 && at + 1 + taken + length == size ? at + 1 + taken : 0;
+}
+
+/* A field of bytes whose tag was read; what it took, 0 where it cannot be read. */
+static size_t
+get_bytes(const uint8_t *data, size_t size, ProtobufCBinaryData *bytes)
+{
+    size_t taken = get_length(data, size, &bytes->len);
+
+    bytes->data = (uint8_t *)(uintptr_t)(data + taken);
+    return taken == 0 ? 0 : taken + bytes->len;
+}
+
 bool
 vcpu_wire_get_resume(const uint8_t *data, size_t size, VcpuRequest__Resume *resume)
 {
     ProtobufCBinaryData *const fields[RESUME_FIELDS] = {
         NULL, &resume->data, &resume->regs, &resume->sregs, &resume->debugregs,
     };
+    size_t at = enter_message(data, size, 0, REQUEST_RESUME);
     unsigned seen = 0;
-    size_t length, taken;
 
-    if (size < 2 || data[0] != TAG_BYTES(REQUEST_RESUME))
-        return false;
-    taken = get_length(data + 1, size - 1, &length);
-    if (taken == 0 || 1 + taken + length != size)
+    if (at == 0)
         return false;
     vcpu_request__resume__init(resume);
-    for (size_t at = 1 + taken; at < size; at += length) {
+    while (at < size) {
         const unsigned field = data[at] >> 3;
+        size_t taken;
 
         if (field < RESUME_DATA || field >= RESUME_FIELDS || data[at] != TAG_BYTES(field) || (seen >> field & 1) != 0)
             return false;
         seen |= 1u << field;
         at++;
-        taken = get_length(data + at, size - at, &length);
+        taken = get_bytes(data + at, size - at, fields[field]);
         if (taken == 0)
             return false;
         at += taken;
-        fields[field]->data = (uint8_t *)(uintptr_t)(data + at);
-        fields[field]->len = length;
+    }
+    return true;
+}
+
+/* One field of an access, whose tag says that it is a number: what it took, 0 where it cannot be read. */
+static size_t
+get_io_number(const uint8_t *data, size_t size, unsigned field, VcpuResponse__Wait__Io *io)
+{
+    uint64_t value;
+    ssize_t taken = wire_get_varint(data, size, &value);
+
+    if (taken <= 0)
+        return 0;
+    switch (field) {
+    case IO_SPACE:
+        /* What else may come is another's to judge. */
+        if (value > ADDRESS_SPACE__MMIO)
+            return 0;
+        io->space = (AddressSpace)value;
+        break;
+    case IO_ADDRESS:
+        io->address = value;
+        break;
+    case IO_IS_WRITE:
+        io->is_write = value != 0;
+        break;
+    default:
+        io->no_resume = value != 0;
+    }
+    return (size_t)taken;
+}
+
+bool
+vcpu_wire_get_io(const uint8_t *data, size_t size, VcpuResponse__Wait__Io *io)
+{
+    ProtobufCBinaryData *const fields[IO_FIELDS] = {
+        [IO_DATA] = &io->data, [IO_REGS] = &io->regs, [IO_SREGS] = &io->sregs, [IO_DEBUGREGS] = &io->debugregs,
+    };
+    size_t at = enter_message(data, size, 0, RESPONSE_WAIT);
+    unsigned seen = 0;
+
+    at = at == 0 ? 0 : enter_message(data, size, at, WAIT_IO);
+    if (at == 0)
+        return false;
+    vcpu_response__wait__io__init(io);
+    while (at < size) {
+        const unsigned field = data[at] >> 3;
+        size_t taken;
+
+        if (field < IO_SPACE || field >= IO_FIELDS || (seen >> field & 1) != 0 ||
+            data[at] != (field < IO_DATA ? TAG_VARINT(field) : TAG_BYTES(field)))
+            return false;
+        seen |= 1u << field;
+        at++;
+        taken = field < IO_DATA ? get_io_number(data + at, size - at, field, io) : get_bytes(data + at, size - at, fields[field]);
+        if (taken == 0)
+            return false;
+        at += taken;
     }
     return true;
 }
