@@ -44,7 +44,9 @@ to_action(const struct policy_compile_options *options, struct policy_result res
 
 /*
  * Two calls pass where the sixth argument, which neither has, is the key; little-endian. The number is looked at first: of a filter
- * that reads no argument for a call the kernel remembers that the call is allowed, and does not run it for that call again.
+ * that reads no argument for a call the kernel remembers that the call is allowed, and does not run it for that call again. Both halves of the key are looked at
+ * before anything depends on either: a program that may call sendmsg(2) tries as often as it likes, and the time it takes must not tell
+ * one half, which could be guessed alone.
  */
 static void
 add_key(struct code *code, uint64_t key)
@@ -56,11 +58,14 @@ add_key(struct code *code, uint64_t key)
         return;
     code_load(code, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < calls_count; i++)
-        code_add(code, BPF_JMP | BPF_JEQ | BPF_K, calls_count - 1 - i, i + 1 == calls_count ? 5 : 0, calls[i]);
-    code_load(code, SIXTH_ARGUMENT);
-    code_add(code, BPF_JMP | BPF_JEQ | BPF_K, 0, 3, (uint32_t)key);
+        code_add(code, BPF_JMP | BPF_JEQ | BPF_K, calls_count - 1 - i, i + 1 == calls_count ? 8 : 0, calls[i]);
     code_load(code, SIXTH_ARGUMENT + sizeof(uint32_t));
-    code_add(code, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)(key >> 32));
+    code_add(code, BPF_ALU | BPF_XOR | BPF_K, 0, 0, (uint32_t)(key >> 32));
+    code_add(code, BPF_MISC | BPF_TAX, 0, 0, 0);
+    code_load(code, SIXTH_ARGUMENT);
+    code_add(code, BPF_ALU | BPF_XOR | BPF_K, 0, 0, (uint32_t)key);
+    code_add(code, BPF_ALU | BPF_OR | BPF_X, 0, 0, 0);
+    code_add(code, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
     code_return(code, SECCOMP_RET_ALLOW);
 }
 

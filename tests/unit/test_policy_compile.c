@@ -25,6 +25,7 @@
 #define KERNEL_POLICIES 150
 #define VECTORS 300
 #define KEY UINT64_C(0x1122334455667788)
+#define X32_BIT 0x40000000
 
 /* The same each time; a failure prints the policy. */
 static uint64_t random_state;
@@ -296,6 +297,31 @@ test_key(void **state)
     policy_free(policy);
 }
 
+/* A call of x32 is killed at once, whatever is the default, and whatever its namesake may do; with the key, too. */
+static void
+test_x32(void **state)
+{
+    static const char *const texts[] = { "{read, sendmsg}: 1\n", "@default return ENOSYS\nread: 1\nsendmsg: arg0 == 0; return EIO\n" };
+    static const int numbers[] = { SYS_read, SYS_sendmsg, SYS_execveat, 512, 545 };
+    const uint64_t arguments[6] = { 0, 0, 0, 0, 0, KEY };
+    const struct policy_compile_options options = { .notify = false, .key = KEY };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct policy_program program;
+        struct policy_error error;
+        struct policy *policy;
+
+        assert_int_equal(policy_parse_text("x32", texts[i], strlen(texts[i]), &policy, &error), 0);
+        assert_int_equal(policy_compile(policy, &options, &program, &error), 0);
+        assert_int_equal(policy_simulate(&program, SYS_read, arguments).verdict, POLICY_ALLOW);
+        for (size_t j = 0; j < sizeof numbers / sizeof numbers[0]; j++)
+            assert_int_equal(policy_simulate(&program, numbers[j] | X32_BIT, arguments).verdict, POLICY_KILL_PROCESS);
+        policy_program_free(&program);
+        policy_free(policy);
+    }
+}
+
 /* Conditions that make the filter longer than the kernel takes are refused. */
 static void
 test_too_long(void **state)
@@ -395,7 +421,7 @@ static void
 test_kernel(void **state)
 {
     static struct text text;
-    const struct policy_compile_options options = { .notify = false };
+    const struct policy_compile_options options = { .notify = false, .key = KEY };
 
     (void)state;
     random_state = 0x9e3779b97f4a7c15;
@@ -433,6 +459,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_policies), cmocka_unit_test(test_known_traps), cmocka_unit_test(test_key),
+        cmocka_unit_test(test_x32),
         cmocka_unit_test(test_too_long),  cmocka_unit_test(test_shipped),     cmocka_unit_test(test_kernel),
     };
 
