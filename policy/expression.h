@@ -34,15 +34,16 @@ struct policy_atom {
     uint64_t value;
 };
 
-struct policy_conjunction {
-    struct policy_atom *atom;
-    size_t count;
-};
-
 /* Where something was said, for messages. */
 struct policy_place {
     unsigned file; /* index into policy->files */
     unsigned line;
+};
+
+struct policy_conjunction {
+    struct policy_place place;
+    struct policy_atom *atom;
+    size_t count;
 };
 
 struct policy_rule {

@@ -124,9 +124,9 @@ take_atom(struct lexer *lexer, struct policy_atom *atom)
 }
 
 static int
-take_conjunction(struct lexer *lexer, struct policy_conjunction *conjunction)
+take_conjunction(struct lexer *lexer, unsigned file, struct policy_conjunction *conjunction)
 {
-    *conjunction = (struct policy_conjunction){ 0 };
+    *conjunction = (struct policy_conjunction){ .place = { file, lexer_line(lexer, lexer->token.text) } };
     do {
         struct policy_atom *grown;
         int result;
@@ -146,7 +146,7 @@ take_conjunction(struct lexer *lexer, struct policy_conjunction *conjunction)
 }
 
 static int
-take_expression(struct lexer *lexer, struct right_side *right)
+take_expression(struct lexer *lexer, unsigned file, struct right_side *right)
 {
     do {
         struct policy_conjunction *grown;
@@ -158,7 +158,7 @@ take_expression(struct lexer *lexer, struct right_side *right)
         if (grown == NULL)
             return -ENOMEM;
         right->conjunction = grown;
-        result = take_conjunction(lexer, &right->conjunction[right->count++]);
+        result = take_conjunction(lexer, file, &right->conjunction[right->count++]);
         if (result < 0)
             return result;
     } while (lexer_take_sign(lexer, "||"));
@@ -171,7 +171,7 @@ take_expression(struct lexer *lexer, struct right_side *right)
 }
 
 static int
-take_right_side(struct lexer *lexer, struct right_side *right)
+take_right_side(struct lexer *lexer, unsigned file, struct right_side *right)
 {
     int result;
 
@@ -187,7 +187,7 @@ take_right_side(struct lexer *lexer, struct right_side *right)
     if (lexer->token.kind != TOKEN_WORD || strncmp(lexer->token.text, "arg", 3) != 0)
         return lexer_fail(lexer, NULL, "1, an action (allow, kill, trap, log, return ERRNO) or a condition on arg0 to arg5 was expected");
     right->conditional = true;
-    return take_expression(lexer, right);
+    return take_expression(lexer, file, right);
 }
 
 /* The number of a call of this machine's own architecture. */
@@ -244,6 +244,7 @@ copy_conjunction(const struct policy_conjunction *from, struct policy_conjunctio
         return -ENOMEM;
     memcpy(to->atom, from->atom, from->count * sizeof *to->atom);
     to->count = from->count;
+    to->place = from->place;
     return 0;
 }
 
@@ -323,7 +324,7 @@ parse_rule(struct parser *parser, struct lexer *lexer)
 
     result = take_calls(lexer, numbers, &count);
     if (result == 0)
-        result = take_right_side(lexer, &right);
+        result = take_right_side(lexer, parser->file, &right);
     if (result == 0)
         result = end_line(lexer);
     for (size_t i = 0; i < count && result == 0; i++)

@@ -76,7 +76,11 @@ static const struct {
     { "accept4", 0x9 },      { "setsockopt", 0x17 }, { "getsockopt", 0x7 },    { "lseek", 0x5 },      { "close", 0x1 },
     { "memfd_create", 0x2 }, { "timerfd_create", 0x3 }, { "timerfd_settime", 0x3 }, { "signalfd4", 0x9 }, { "seccomp", 0x3 },
     { "rt_sigaction", 0x1 }, { "rt_sigprocmask", 0x1 }, { "prlimit64", 0x3 },  { "getrandom", 0x4 },  { "sendmsg", 0x5 },
-    { "recvmsg", 0x5 },      { "mremap", 0 },        { "setns", 0x3 },         { "wait4", 0x5 },      { "clock_gettime", 0x1 },
+    { "recvmsg", 0x5 },      { "execveat", 0x11 },        { "setns", 0x3 },         { "wait4", 0x5 },      { "clock_gettime", 0x1 },
+    { "bind", 0x5 },         { "connect", 0x5 },      { "listen", 0x3 },        { "accept", 0x1 },     { "shutdown", 0x3 },
+    { "read", 0x1 },         { "write", 0x1 },        { "mmap", 0x10 },         { "clone", 0x1 },      { "openat2", 0x1 },
+    { "statx", 0x5 },        { "renameat2", 0x15 },   { "fchmodat", 0x5 },      { "fchownat", 0x1d },  { "linkat", 0x15 },
+    { "symlinkat", 0x2 },    { "sendto", 0x9 },       { "recvfrom", 0x9 },      { "bpf", 0x5 },        { "mknodat", 0xd },
 };
 
 static bool
@@ -123,7 +127,7 @@ warn_about_rule(const struct policy *policy, const struct policy_rule *rule, pol
             if (doubt == NULL)
                 continue;
             snprintf(text, sizeof text, "%s:%u: warning: `%s`: arg%u %s %#llx %s: the kernel takes this argument as 32 bits",
-                     policy->files[rule->place.file], rule->place.line, name, atom->argument, policy_operator_text(atom->operator),
+                     policy->files[rule->conjunction[i].place.file], rule->conjunction[i].place.line, name, atom->argument, policy_operator_text(atom->operator),
                      (unsigned long long)atom->value, doubt);
             callback(context, text);
         }

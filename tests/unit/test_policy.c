@@ -396,6 +396,10 @@ test_warnings(void **state)
     } cases[] = {
         { "openat: arg0 == -100", "never" }, { "ioctl: arg1 != TIOCSTI", "is passed by" },  { "ioctl: arg1 == TCGETS", NULL },
         { "lseek: arg1 == -100", NULL },     { "openat: arg0 == 0xffffff9c", NULL },
+        { "execveat: arg0 == AT_FDCWD", "never" }, { "mmap: arg4 == -1", "never" },        { "clone: arg0 != CLONE_NEWUSER", "is passed by" },
+        { "bind: arg0 > 2", "is passed by" },      { "mmap: arg0 != 0", NULL },            { "openat: arg0 in 0xff", NULL },
+        /* The line of the alternative that is meant, not of the call's first. */
+        { "ioctl: arg1 == TCGETS\nread: 1\nioctl: \\\narg1 != TIOCSTI", "test:4: warning: `ioctl`" },
     };
     char warning[512];
 
