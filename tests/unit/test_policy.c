@@ -246,6 +246,16 @@ static const struct {
     { "@import x", "test:1:", "unknown directive" },
     { "read: 1 $", "test:1:9:", "trailing words" },
     { "read\001: 1", "test:1:5:", "expected" },
+    { "read: arg0 == 1 \\\n || arg7 == 5", "test:2:5:", "arg0 to arg5" },
+    { "read: 1 \\\n", "test:1:9:", "backslash at the end" },
+    { "# a comment \\", "test:1:13:", "backslash at the end" },
+    { "{read}, write: 1", "test:1:7:", "`:` was expected" },
+    { "{read, read}: 1", "test:1:1:", "stands here and in test:1" },
+    { "{}: 1", "test:1:2:", "name of a system call" },
+    { "read: arg0 == - 5", "test:1:15:", "value was expected" },
+    { "read: arg0 == 0x", "test:1:16:", "no digit" },
+    { "read: return -1", "test:1:14:", "errno from 1 to 4095" },
+    { "read: return EPERM2", "test:1:14:", "unknown name" },
 };
 
 static void
@@ -261,10 +271,15 @@ test_refusals(void **state)
         if (result != -EINVAL || strncmp(error.text, refusals[i].place, strlen(refusals[i].place)) != 0 ||
             strstr(error.text, refusals[i].said) == NULL)
             fail_msg("`%s`: %d, \"%s\"; expected %s … %s …", text, result, error.text, refusals[i].place, refusals[i].said);
-        /* The line and a caret below it; for these one-line texts the caret's column can be compared. */
+        /* The line, and below it a caret at the column that is named. */
         const char *caret = strrchr(error.text, '\n');
+        unsigned line, column;
+
         assert_non_null(caret);
+        assert_int_equal(sscanf(error.text, "test:%u:%u:", &line, &column), 2);
         assert_int_equal(caret[strlen(caret) - 1], '^');
+        assert_int_equal(strlen(caret) - 1, column);
+        assert_int_equal(strspn(caret + 1, " "), column - 1);
     }
 }
 
