@@ -62,7 +62,7 @@ struct jail {
     const struct jail_mount *mounts;
     size_t mount_count;
     bool devices; /* /dev/{null,zero,full,urandom} */
-    bool proc;    /* /proc, subset=pid where the kernel has it */
+    bool proc;    /* /proc, subset=pid, read-only */
 
     uid_t uid;
     gid_t gid;

@@ -184,12 +184,15 @@ make_tree(const char *type, const char *const *parameters, uint64_t attributes)
     return tree;
 }
 
-/* The /proc of the pid namespace that this process begins: its own processes and nothing of the system's. */
+/*
+ * The /proc of the pid namespace that this process begins: its own processes and nothing of the system's. Read-only: where the supervisor
+ * had no CAP_SYS_RESOURCE, the kernel lets a process take back the score that it was given for when memory runs out.
+ */
 static int
 mount_proc(int room)
 {
     static const char *const parameters[] = { "source", "proc", "subset", "pid", "hidepid", "2", NULL };
-    int tree = make_tree("proc", parameters, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC), result;
+    int tree = make_tree("proc", parameters, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC), result;
 
     if (tree < 0)
         return tree;

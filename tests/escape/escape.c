@@ -14,7 +14,9 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/keyctl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -79,6 +82,19 @@ skip(struct scene *scene, const char *attempt, const char *place, const char *wh
     printf("ok %u - escape/%s/%s # SKIP %s\n", ++scene->number, place, attempt, why);
 }
 
+/* A link of the host's that ends with the last of its descriptors. Where there can be none, another descriptor has to do. */
+static int
+open_tap(void)
+{
+    struct ifreq request = { .ifr_name = "vmsup-escape%d", .ifr_flags = IFF_TAP | IFF_NO_PI };
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0)
+        return fd;
+    fd_close(&fd);
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
 /* A process of the host's, with a terminal and a session of its own, whose name and key an attacker would know. */
 static void
 make_bystander(struct scene *scene)
@@ -100,7 +116,8 @@ make_bystander(struct scene *scene)
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", (int)scene->bystander);
     scene->given[1] = open(path, O_RDONLY | O_CLOEXEC);
     scene->given[2] = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (scene->given[0] < 0 || scene->given[1] < 0 || scene->given[2] < 0)
+    scene->given[3] = open_tap();
+    if (scene->given[0] < 0 || scene->given[1] < 0 || scene->given[2] < 0 || scene->given[3] < 0)
         err(1, "a bystander");
     scene->command.process = scene->bystander;
     /* In the session keyring that every child would inherit. */

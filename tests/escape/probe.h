@@ -15,7 +15,8 @@
 #define PROBE_FD_HOST_PIDFD 10 /* a process of the host's */
 #define PROBE_FD_HOST_MOUNT_NAMESPACE 11
 #define PROBE_FD_TERMINAL 12 /* the terminal of somebody else's session */
-#define PROBE_FDS 3
+#define PROBE_FD_TAP 13      /* of the host's network namespace */
+#define PROBE_FDS 4
 
 #define PROBE_ABSTRACT_SOCKET "vmsup-escape-test"
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,6 +63,47 @@ open_tree_clone(const struct probe_command *command)
 {
     (void)command;
     return syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE) < 0 ? -errno : 0;
+}
+
+/* A file system by the newer calls, which mount(2)'s filter does not see. */
+static int
+open_filesystem(const struct probe_command *command)
+{
+    int fd = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
+static int
+move_root(const struct probe_command *command)
+{
+    (void)command;
+    /* Nothing is mounted at what it names: who may move mounts is told so, who may not is refused before. */
+    if (syscall(SYS_move_mount, AT_FDCWD, "/", AT_FDCWD, "/", 0) < 0 && errno != EINVAL && errno != ELOOP)
+        return -errno;
+    return 0;
+}
+
+/* A root that is the host's, by the way of a process that has it. */
+static int
+look_through_process(const struct probe_command *command)
+{
+    char path[sizeof command->file + 32];
+
+    snprintf(path, sizeof path, "/proc/%d/root%s", (int)command->process, command->file);
+    return open_file(path, O_RDONLY);
+}
+
+/* Where the kernel would hand cores to a program of the writer's, as root. */
+static int
+open_core_pattern(const struct probe_command *command)
+{
+    (void)command;
+    return open_file("/proc/sys/kernel/core_pattern", O_WRONLY);
 }
 
 static int
@@ -150,6 +192,10 @@ const struct probe_attempt probe_files[] = {
     { "climb-out", climb_out, { EPERM, EPERM } },
     { "mount", mount_filesystem, { EPERM, EPERM } },
     { "open-tree", open_tree_clone, { EPERM, EPERM } },
+    { "fsopen", open_filesystem, { EPERM, EPERM } },
+    { "move-mount", move_root, { EPERM, EPERM } },
+    { "root-of-process", look_through_process, { ENOENT, ENOENT } },
+    { "core-pattern", open_core_pattern, { ENOENT, ENOENT } },
     { "mknod", make_device_node, { EPERM, EROFS } },
     { "setns", enter_mount_namespace, { EPERM, EPERM } },
     { "unshare-user-namespace", unshare_user_namespace, { EPERM, EPERM } },

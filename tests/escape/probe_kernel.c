@@ -6,10 +6,15 @@
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/if_ether.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -158,6 +163,90 @@ set_host_name(const struct probe_command *command)
     return sethostname(name, strlen(name)) < 0 ? -errno : 0;
 }
 
+/* Raises a link by netlink. The loopback is as good as any, and up already where it succeeds. */
+static int
+raise_link(const struct probe_command *command)
+{
+    struct {
+        struct nlmsghdr header;
+        struct ifinfomsg link;
+    } request = {
+        .header = { .nlmsg_len = sizeof request, .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+        .link = { .ifi_index = 1, .ifi_flags = IFF_UP, .ifi_change = IFF_UP },
+    };
+    struct {
+        struct nlmsghdr header;
+        struct nlmsgerr error;
+        char rest[256];
+    } answer = { 0 };
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), result = 0;
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    if (send(fd, &request, sizeof request, 0) < 0 || recv(fd, &answer, sizeof answer, 0) < 0)
+        result = -errno;
+    close(fd);
+    return result < 0 ? result : answer.error.error;
+}
+
+/* Of the whole system: what other processes do on the first processor. */
+static int
+watch_system(const struct probe_command *command)
+{
+    struct perf_event_attr attributes = { .type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK };
+    long fd = syscall(SYS_perf_event_open, &attributes, -1, 0, -1, 0);
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    close((int)fd);
+    return 0;
+}
+
+/* Faults of the kernel's that this process would answer, as long as it likes. */
+static int
+hold_kernel_faults(const struct probe_command *command)
+{
+    long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    close((int)fd);
+    return 0;
+}
+
+/* A TAP that would outlive its VM. */
+static int
+keep_tap(const struct probe_command *command)
+{
+    (void)command;
+    if (ioctl(PROBE_FD_TAP, TUNSETPERSIST, 1) < 0)
+        return -errno;
+    return ioctl(PROBE_FD_TAP, TUNSETPERSIST, 0) < 0 ? -errno : 0;
+}
+
+/* A TAP that somebody else could open. */
+static int
+give_tap_away(const struct probe_command *command)
+{
+    (void)command;
+    return ioctl(PROBE_FD_TAP, TUNSETOWNER, 1) < 0 ? -errno : 0;
+}
+
+/* The host's side of the link under another address. */
+static int
+readdress_tap(const struct probe_command *command)
+{
+    struct ifreq request = { 0 };
+
+    (void)command;
+    if (ioctl(PROBE_FD_TAP, SIOCGIFHWADDR, &request) < 0)
+        return -errno;
+    return ioctl(PROBE_FD_TAP, SIOCSIFHWADDR, &request) < 0 ? -errno : 0;
+}
+
 const struct probe_attempt probe_kernel[] = {
     { "raw-socket", raw_socket, { EPERM, EPERM } },
     { "packet-socket", packet_socket, { EPERM, EPERM } },
@@ -169,5 +258,11 @@ const struct probe_attempt probe_kernel[] = {
     { "setresuid", become_root, { EINVAL, EPERM } }, /* the plugin's user namespace has no such user */
     { "capset", raise_capability, { EPERM, EPERM } },
     { "sethostname", set_host_name, { EPERM, EPERM } },
+    { "netlink", raise_link, { EPERM, EPERM } },
+    { "perf-event-open", watch_system, { EACCES, EACCES } },
+    { "userfaultfd", hold_kernel_faults, { EPERM, EPERM } },
+    { "tun-persist", keep_tap, { 0, 0 } }, /* who holds the descriptor may, for all that the kernel cares */
+    { "tun-owner", give_tap_away, { 0, 0 } },
+    { "tun-address", readdress_tap, { 0, 0 } },
     { 0 },
 };

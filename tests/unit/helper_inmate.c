@@ -129,7 +129,7 @@ static void
 attack_ids(void)
 {
     gid_t group = 5000;
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int fd;
 
     outcome("setuid", setresuid(1, 1, 1));
     outcome("setgid", setresgid(1, 1, 1));
@@ -142,7 +142,8 @@ attack_ids(void)
     outcome("host-name", sethostname("free", 4));
     outcome("kill", kill(2, SIGKILL));
     outcome("limit", setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }));
-    outcome("score", fd < 0 ? -1 : write(fd, "-1000", 5));
+    fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    outcome("score", fd < 0 ? -1 : write(fd, "0", 1));
     if (fd >= 0)
         close(fd);
 }
