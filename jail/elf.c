@@ -82,50 +82,51 @@ add_file(struct walk *walk, const char *path, const char *found)
     return 0;
 }
 
-static int walk_image(struct walk *walk, const struct elf_image *image, const char *path);
+static int walk_image(struct walk *walk, const struct elf_image *image, const char *path, const struct library_needer *loader);
 
 static int
-walk_library(struct walk *walk, const char *path)
+walk_library(struct walk *walk, const struct library_place *place, const struct library_needer *loader)
 {
     struct elf_image image;
     char why[ELF_IMAGE_ERROR_MAX];
-    int fd = open(path, O_RDONLY | O_CLOEXEC), result;
+    int fd = open(place->found, O_RDONLY | O_CLOEXEC), result;
 
     if (fd < 0)
-        return fail(walk, -errno, "%s: %s", path, strerror(errno));
+        return fail(walk, -errno, "%s: %s", place->path, strerror(errno));
     result = elf_image_open(fd, &image, why);
     fd_close(&fd);
     if (result < 0)
-        return fail(walk, result, "%s: %s", path, why);
-    result = walk_image(walk, &image, path);
+        return fail(walk, result, "%s: %s", place->path, why);
+    result = walk_image(walk, &image, place->found, loader);
     elf_image_close(&image);
     return result;
 }
 
 static int
-find_library(struct walk *walk, const struct elf_image *image, const char *needer, const char *name, bool must)
+find_library(struct walk *walk, const struct library_needer *needer, const char *name, bool must)
 {
     struct library_place place;
     int result;
 
     if (has_name(walk->files, name))
         return 0;
-    result = library_find(&walk->cache, name, needer, image->run_path, &place);
+    result = library_find(&walk->cache, name, needer, &place);
     if (result < 0 && !must)
         return 0;
     if (result < 0)
-        return fail(walk, result, "the library %s, which %s needs, is not found", name, needer);
+        return fail(walk, result, "the library %s, which %s needs, is not found", name, needer->path);
     result = add_file(walk, place.path, place.found);
-    return result < 0 ? result : walk_library(walk, place.found);
+    return result < 0 ? result : walk_library(walk, &place, needer);
 }
 
 static int
-walk_image(struct walk *walk, const struct elf_image *image, const char *path)
+walk_image(struct walk *walk, const struct elf_image *image, const char *path, const struct library_needer *loader)
 {
+    const struct library_needer needer = { path, image->run_path, image->passed_on, loader };
     int result = 0;
 
     for (size_t i = 0; i < image->needed_count && result == 0; i++)
-        result = find_library(walk, image, path, image->needed[i], true);
+        result = find_library(walk, &needer, image->needed[i], true);
     return result;
 }
 
@@ -147,9 +148,9 @@ elf_find_files(int fd, const char *path, struct elf_files *files, char error[ELF
         library_cache_open(&walk.cache);
         result = add_file(&walk, image.interpreter, image.interpreter);
         if (result == 0)
-            result = walk_image(&walk, &image, path);
+            result = walk_image(&walk, &image, path, NULL);
         if (result == 0)
-            result = find_library(&walk, &image, path, UNWINDER, false);
+            result = find_library(&walk, &(struct library_needer){ path, image.run_path, image.passed_on, NULL }, UNWINDER, false);
         library_cache_close(&walk.cache);
     }
     elf_image_close(&image);

@@ -149,6 +149,7 @@ take_entries(struct reader *reader, const Elf64_Dyn *entries, size_t count, stru
         image->needed[image->needed_count++] = image->strings + entries[i].d_un.d_val;
     }
     path = find_value(entries, count, DT_RUNPATH);
+    image->passed_on = path == 0;
     if (path == 0)
         path = find_value(entries, count, DT_RPATH);
     if (path >= size)

@@ -5,6 +5,7 @@
 #ifndef VMSUP_JAIL_ELF_IMAGE_H
 #define VMSUP_JAIL_ELF_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define ELF_IMAGE_NEEDED_MAX 64
@@ -13,6 +14,7 @@
 struct elf_image {
     char *interpreter; /* NULL: none */
     char *run_path;    /* DT_RUNPATH, else DT_RPATH; NULL: none */
+    bool passed_on;    /* it is a DT_RPATH, which serves its libraries' libraries, too */
     const char *needed[ELF_IMAGE_NEEDED_MAX];
     size_t needed_count;
     char *strings; /* the dynamic string table, which `needed` and `run_path` point into */

@@ -114,27 +114,64 @@ expand(const char *part, size_t length, const char *needer, char out[PATH_MAX])
     return snprintf(out, PATH_MAX, "%.*s", (int)length, part) < PATH_MAX;
 }
 
-/* `place` is where the loader will look, letter by letter: the directory as the run path names it. */
+/* Takes `.`, `..` and double slashes out of an absolute path, letter by letter: what it names inside, where there are no links. */
+static void
+flatten(char *path)
+{
+    char *end = path;
+    const char *part = path;
+
+    while (*part != '\0') {
+        const char *name = part + strspn(part, "/");
+        size_t length = strcspn(name, "/");
+
+        part = name + length;
+        if (length == 0 || (length == 1 && name[0] == '.'))
+            continue;
+        if (length == 2 && name[0] == '.' && name[1] == '.') {
+            while (end > path && *--end != '/')
+                ;
+            continue;
+        }
+        *end++ = '/';
+        memmove(end, name, length);
+        end += length;
+    }
+    *end = '\0';
+}
+
+/* `place` has the path where the loader will look, although a link may lead there on the host. */
 static bool
 try_directory(const char *directory, const char *name, struct library_place *place)
 {
-    if (snprintf(place->path, sizeof place->path, "%s/%s", directory, name) >= (int)sizeof place->path)
+    if (snprintf(place->found, sizeof place->found, "%s/%s", directory, name) >= (int)sizeof place->found)
         return false;
-    strlcpy(place->found, place->path, sizeof place->found);
-    return is_library(place->path);
+    strlcpy(place->path, place->found, sizeof place->path);
+    flatten(place->path);
+    return is_library(place->found);
 }
 
-/* Inside there are no links: what has `..` or a link in it is to be seen where it really is. */
 static bool
-find_in_run_path(const char *run_path, const char *needer, const char *name, struct library_place *place)
+find_in_run_path(const struct library_needer *needer, const char *name, struct library_place *place)
 {
-    for (const char *part = run_path; part != NULL; part = strchr(part, ':') != NULL ? strchr(part, ':') + 1 : NULL) {
-        char directory[PATH_MAX], plain[PATH_MAX];
+    for (const char *part = needer->run_path; part != NULL; part = strchr(part, ':') != NULL ? strchr(part, ':') + 1 : NULL) {
+        char directory[PATH_MAX];
 
-        if (expand(part, strcspn(part, ":"), needer, directory) && realpath(directory, plain) != NULL &&
-            try_directory(plain, name, place))
+        if (expand(part, strcspn(part, ":"), needer->path, directory) && try_directory(directory, name, place))
             return true;
     }
+    return false;
+}
+
+/* A DT_RUNPATH stands alone; else the paths of all that led to this file are searched, as far as they are passed on. */
+static bool
+find_in_run_paths(const struct library_needer *needer, const char *name, struct library_place *place)
+{
+    if (needer->run_path != NULL && !needer->passed_on)
+        return find_in_run_path(needer, name, place);
+    for (; needer != NULL; needer = needer->loader)
+        if (needer->run_path != NULL && needer->passed_on && find_in_run_path(needer, name, place))
+            return true;
     return false;
 }
 
@@ -148,8 +185,7 @@ find_in_defaults(const char *name, struct library_place *place)
 }
 
 int
-library_find(const struct library_cache *cache, const char *name, const char *needer, const char *run_path,
-             struct library_place *place)
+library_find(const struct library_cache *cache, const char *name, const struct library_needer *needer, struct library_place *place)
 {
     const char *cached;
 
@@ -160,13 +196,11 @@ library_find(const struct library_cache *cache, const char *name, const char *ne
         strlcpy(place->path, name, sizeof place->path);
         return 0;
     }
-    if (run_path != NULL && find_in_run_path(run_path, needer, name, place))
-        return 0;
-    if (find_in_defaults(name, place))
+    if (find_in_run_paths(needer, name, place))
         return 0;
     cached = find_in_cache(cache, name);
     if (cached == NULL)
-        return -ENOENT;
+        return find_in_defaults(name, place) ? 0 : -ENOENT;
     strlcpy(place->found, cached, sizeof place->found);
     snprintf(place->path, sizeof place->path, "%s/%s", default_directories[0], name);
     return 0;

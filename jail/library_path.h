@@ -6,6 +6,7 @@
 #define VMSUP_JAIL_LIBRARY_PATH_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,8 +24,15 @@ struct library_place {
 void library_cache_open(struct library_cache *cache);
 void library_cache_close(struct library_cache *cache);
 
-/* `needer` is the path of the file that names the library, for $ORIGIN; `run_path` may be NULL. 0 or -ENOENT. */
-int library_find(const struct library_cache *cache, const char *name, const char *needer, const char *run_path,
-                 struct library_place *place);
+/* A file that names libraries. */
+struct library_needer {
+    const char *path;     /* for $ORIGIN */
+    const char *run_path; /* may be NULL */
+    bool passed_on;       /* the run path serves the libraries of its libraries, too */
+    const struct library_needer *loader; /* who needs this file; NULL: it is the program */
+};
+
+/* 0 or -ENOENT. */
+int library_find(const struct library_cache *cache, const char *name, const struct library_needer *needer, struct library_place *place);
 
 #endif

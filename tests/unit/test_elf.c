@@ -154,6 +154,71 @@ test_run_path(void **state)
     elf_files_free(&files);
 }
 
+/* Runs a command of the shell in the scratch folder. */
+static void
+run_in(const struct scratch *scratch, const char *command)
+{
+    char line[1024];
+
+    snprintf(line, sizeof line, "cd '%s' && %s", scratch->path, command);
+    if (system(line) != 0)
+        fail_msg("%s", line);
+}
+
+/* A program of the scratch folder's and the two libraries that it needs, one by the other, with the linker's options given. */
+static void
+build_chain(const struct scratch *scratch, const char *options)
+{
+    char command[512];
+
+    if (system("command -v cc >/dev/null") != 0) {
+        print_message("no compiler here\n");
+        skip();
+    }
+    run_in(scratch, "mkdir -p far && echo 'int b(void);int b(void){return 7;}' | cc -xc -shared -fPIC -o far/libjb.so - && "
+                    "echo 'int b(void);int a(void);int a(void){return b();}' | cc -xc -shared -fPIC -o far/libja.so - -Lfar -ljb");
+    snprintf(command, sizeof command, "echo 'int a(void);int main(void){return a();}' | cc -xc -o program - -Lfar -lja -Wl,-rpath-link,far %s",
+             options);
+    run_in(scratch, command);
+}
+
+/* The run path of a program serves its libraries' libraries if it is a DT_RPATH, and only then. */
+static void
+test_passed_on(void **state)
+{
+    const struct scratch *scratch = *state;
+    struct elf_files files;
+    char error[ELF_ERROR_MAX], path[128];
+
+    snprintf(path, sizeof path, "%s/program", scratch->path);
+    build_chain(scratch, "-Wl,--disable-new-dtags,-rpath,'$ORIGIN/far'");
+    compare_with_loader(path);
+    build_chain(scratch, "-Wl,--enable-new-dtags,-rpath,'$ORIGIN/far'");
+    assert_int_equal(find(path, &files, error), -ENOENT);
+    assert_non_null(strstr(error, "libjb.so"));
+}
+
+/* Inside there are no links: a library is to be seen where the loader will look, not where it is. */
+static void
+test_run_path_of_links(void **state)
+{
+    const struct scratch *scratch = *state;
+    struct elf_files files;
+    char error[ELF_ERROR_MAX], path[128], expected[128];
+    bool seen = false;
+
+    snprintf(path, sizeof path, "%s/program", scratch->path);
+    snprintf(expected, sizeof expected, "%s/now/libja.so", scratch->path);
+    build_chain(scratch, "-Wl,--disable-new-dtags,-rpath,'$ORIGIN/./none/..//now'");
+    run_in(scratch, "ln -s far now && mkdir none");
+    if (find(path, &files, error) != 0)
+        fail_msg("%s", error);
+    for (size_t i = 0; i < files.count; i++)
+        seen = seen || strcmp(files.file[i].path, expected) == 0;
+    assert_true(seen);
+    elf_files_free(&files);
+}
+
 static void
 test_static(void **state)
 {
@@ -224,6 +289,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_the_loader),
         cmocka_unit_test_setup_teardown(test_run_path, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_passed_on, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_run_path_of_links, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_static, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_refusals, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_damage, scratch_make, scratch_remove),
