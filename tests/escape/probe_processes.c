@@ -180,6 +180,13 @@ find_key_in_session(const struct probe_command *command)
     return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", PROBE_ABSTRACT_SOCKET, 0) < 0 ? -errno : 0;
 }
 
+/* The sanitizers' vmproc has a /proc. */
+#ifdef VMSUP_SANITIZED
+#define VMPROC_SCORE EROFS
+#else
+#define VMPROC_SCORE ENOENT
+#endif
+
 const struct probe_attempt probe_processes[] = {
     { "see-process", see_process, { ESRCH, ESRCH } },
     { "see-process-in-proc", see_process_in_proc, { ENOENT, ENOENT } },
@@ -191,7 +198,7 @@ const struct probe_attempt probe_processes[] = {
     { "pidfd-getfd", take_descriptor, { EPERM, EPERM } },
     { "kcmp", compare_processes, { ESRCH, ESRCH } },
     { "process-madvise", advise_process, { EACCES, EACCES } },
-    { "oom-score", survive_shortage, { EROFS, ENOENT } },
+    { "oom-score", survive_shortage, { EROFS, VMPROC_SCORE } },
     { "signal-neighbours", signal_neighbours, { ESRCH, EPERM } },
     { "sched-setattr", set_priority, { ESRCH, ESRCH } },
     { "tiocsti", type_into_terminal, { EPERM, EPERM } },

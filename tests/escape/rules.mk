@@ -5,7 +5,7 @@ ESCAPE_PROBE := $(wildcard tests/escape/probe*.c)
 
 $(ESCAPE)/probe: $(ESCAPE_PROBE) tests/escape/probe.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -Wshadow -D_GNU_SOURCE -static -o $@ $(ESCAPE_PROBE)
+	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -Wshadow -D_GNU_SOURCE $(if $(filter 1,$(SANITIZE)),-DVMSUP_SANITIZED) -static -o $@ $(ESCAPE_PROBE)
 
 $(BUILD)/obj/tests/escape/escape.o: CFLAGS += -Itests/escape
 
