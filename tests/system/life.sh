@@ -147,8 +147,8 @@ check 'and none is shared' test "$(uniq -d <<<"$uids")" = ''
 for i in 1 2 3 4; do stop "many$i" 2>/dev/null; done
 check_host 'nothing was left behind by four' "$WORK/before"
 expect 'a range with no ids left' 75 'id' bash -c "
-    '$VMSUP' start --runtime-dir '$RUN' --uid-range $FIRST_UID:2 --plugin '$plugin' first -- idle || exit 1
-    '$VMSUP' start --runtime-dir '$RUN' --uid-range $FIRST_UID:2 --plugin '$plugin' second -- idle
+    '$VMSUP' start --runtime-dir '$RUN' --uid-range $((FIRST_UID + 60)):2 --plugin '$plugin' first -- idle || exit 1
+    '$VMSUP' start --runtime-dir '$RUN' --uid-range $((FIRST_UID + 60)):2 --plugin '$plugin' second -- idle
     status=\$?
     '$VMSUP' stop --runtime-dir '$RUN' first
     exit \$status"
