@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -133,6 +134,9 @@ confine(struct child *child)
     result = limits_set(jail);
     if (result < 0)
         return result;
+    child_begin(child, "cannot make its cgroup namespace");
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return -errno;
     result = mounts_enter(child);
     if (result < 0)
         return result;

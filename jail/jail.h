@@ -62,7 +62,7 @@ struct jail {
     const struct jail_mount *mounts;
     size_t mount_count;
     bool devices; /* /dev/{null,zero,full,urandom} */
-    bool proc;    /* /proc, subset=pid, read-only */
+    bool proc;    /* /proc, read-only, of its own processes and nothing else (subset=pid) */
 
     uid_t uid;
     gid_t gid;
@@ -78,7 +78,7 @@ struct jail {
     const struct jail_fd *fds;
     size_t fd_count;
 
-    int executable; /* descriptor, O_PATH or readable; execveat(2) with AT_EMPTY_PATH */
+    int executable; /* descriptor, O_PATH or readable; where it is among the mounts, it is executed from there */
     char *const *argv;
     char *const *environment;
 

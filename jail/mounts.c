@@ -150,18 +150,38 @@ put_tree(int room, int tree, const char *target, bool is_directory)
     return result;
 }
 
+static bool
+is_executable(const struct child *child, int tree)
+{
+    struct stat wanted, each;
+
+    return fstat(child->jail->executable, &wanted) == 0 && fstat(tree, &each) == 0 && wanted.st_dev == each.st_dev &&
+           wanted.st_ino == each.st_ino;
+}
+
+/*
+ * The program is executed where it is shown, if it is: /proc/self/exe leads to what was executed, mount and all, and the host's mount may
+ * be writable.
+ */
 static int
 put_views(struct child *child, int room, struct views *views)
 {
+    bool executable_found = false;
+
     for (size_t i = 0; i < views->count; i++) {
         struct view *view = &views->view[i];
         int result;
 
         child_begin(child, "cannot show %s at %s", view->source, view->target);
         result = put_tree(room, view->tree, view->target, view->is_directory);
-        fd_close(&view->tree);
         if (result < 0)
             return result;
+        if (!executable_found && is_executable(child, view->tree)) {
+            executable_found = true;
+            child->executable = view->tree;
+        } else {
+            fd_close(&view->tree);
+        }
     }
     return 0;
 }
@@ -192,7 +212,8 @@ static int
 mount_proc(int room)
 {
     static const char *const parameters[] = { "source", "proc", "subset", "pid", "hidepid", "2", NULL };
-    int tree = make_tree("proc", parameters, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC), result;
+    int tree = make_tree("proc", parameters, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    int result;
 
     if (tree < 0)
         return tree;

@@ -28,11 +28,11 @@ struct inner_ends {
 /* A limit never is on the size of files: memfds, which guest memory is, would be cut by it. */
 static const struct jail_limit vmproc_limits[] = {
     { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_VMPROC_NOFILE }, { RLIMIT_NPROC, CHILDREN_VMPROC_NPROC },
-    { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 },
+    { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_NICE, 0 }, { RLIMIT_RTPRIO, 0 },
 };
 static const struct jail_limit plugin_limits[] = {
     { RLIMIT_CORE, 1 }, { RLIMIT_NOFILE, CHILDREN_PLUGIN_NOFILE }, { RLIMIT_NPROC, CHILDREN_PLUGIN_NPROC },
-    { RLIMIT_MEMLOCK, CHILDREN_PLUGIN_MEMLOCK }, { RLIMIT_MSGQUEUE, 0 },
+    { RLIMIT_MEMLOCK, CHILDREN_PLUGIN_MEMLOCK }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_NICE, 0 }, { RLIMIT_RTPRIO, 0 },
 };
 
 static int

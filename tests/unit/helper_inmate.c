@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
@@ -88,11 +89,28 @@ tell_network(void)
         close(fd);
 }
 
+/* Whether this program could be had again, by way of /proc, from a mount that may be written. */
+static void
+tell_program_mount(void)
+{
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    struct statvfs system;
+
+    if (fd < 0 || fstatvfs(fd, &system) < 0) {
+        printf("program-mount none\n");
+        return;
+    }
+    printf("program-mount%s%s%s\n", (system.f_flag & ST_RDONLY) != 0 ? " read-only" : "", (system.f_flag & ST_NOSUID) != 0 ? " nosuid" : "",
+           (system.f_flag & ST_NODEV) != 0 ? " nodev" : "");
+    close(fd);
+}
+
 static void
 tell(void)
 {
     static const char *const status_lines[] = { "Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:", "NSpid:", "SigBlk:", "SigIgn:", NULL };
     static const char *const score_lines[] = { "", NULL };
+    static const char *const cgroup_lines[] = { "0::", NULL };
     char cwd[512], program[512] = "";
     struct utsname system;
     int signal_number = 0;
@@ -110,6 +128,8 @@ tell(void)
         strcpy(program, "none");
     printf("host %s\npid %d\nparent %d\nsession %d\numask %o\ndeath-signal %d\nsecurebits %d\nprogram %s\n", system.nodename, getpid(),
            getppid(), getsid(0), mask, signal_number, prctl(PR_GET_SECUREBITS), program);
+    printf("cgroup ");
+    copy_lines("/proc/self/cgroup", cgroup_lines);
     printf("dumpable %d\n", prctl(PR_GET_DUMPABLE));
     printf("cwd %s\n", getcwd(cwd, sizeof cwd) != NULL ? cwd : "none");
     tell_limits();
@@ -117,6 +137,7 @@ tell(void)
     tell_folder("/");
     tell_folder("/dev");
     copy_lines("/proc/self/mounts", score_lines);
+    tell_program_mount();
 }
 
 static void

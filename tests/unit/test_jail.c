@@ -2,6 +2,7 @@
 #include "jail_driver.h"
 
 #include <linux/securebits.h>
+#include <mntent.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
@@ -195,6 +196,42 @@ test_attacks_on_host_ids(void **state)
            "user-namespace-clone EPERM", "mount-namespace EPERM", "host-name EPERM", "score EROFS");
 }
 
+/* Where the host has cgroup v2; false: nowhere. */
+static bool
+find_cgroups(char path[PATH_MAX])
+{
+    FILE *mounts = setmntent("/proc/self/mounts", "r");
+    const struct mntent *each;
+    bool found = false;
+
+    assert_non_null(mounts);
+    while (!found && (each = getmntent(mounts)) != NULL) {
+        found = strcmp(each->mnt_type, "cgroup2") == 0;
+        snprintf(path, PATH_MAX, "%.1024s/vmsup-test-%d", each->mnt_dir, getpid());
+    }
+    endmntent(mounts);
+    return found;
+}
+
+/* Its cgroup is the root of all that it can name: nothing says what the host calls it. */
+static void
+test_cgroup(void **state)
+{
+    struct driver *driver = driver_take(state);
+    char path[PATH_MAX];
+
+    if (!find_cgroups(path))
+        skip();
+    assert_int_equal(mkdir(path, 0755), 0);
+    driver->jail.cgroup = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(driver->jail.cgroup >= 0);
+    driver->descriptors++;
+    driver_run(driver, "tell", NULL);
+    fd_close(&driver->jail.cgroup);
+    assert_int_equal(rmdir(path), 0);
+    driver_expect(driver, "cgroup 0::/");
+}
+
 /* Folders of a host's: one shown writable, one not, and one with something mounted below it. */
 struct folders {
     char base[PATH_MAX];
@@ -273,7 +310,7 @@ test_read_only_below_mount(void **state)
     driver_expect(driver, "write-root EROFS");
 }
 
-/* From here the loader takes $ORIGIN. */
+/* From here the loader takes $ORIGIN; and what /proc leads to is what is shown, not the file on the host's own mount. */
 static void
 test_program_on_a_mount(void **state)
 {
@@ -298,6 +335,7 @@ test_program_on_a_mount(void **state)
     remove_folders(&folders);
     snprintf(line, sizeof line, "program %s", path);
     driver_expect(driver, line);
+    driver_expect(driver, "program-mount read-only nosuid nodev");
 }
 
 /* That the attack on user namespaces can succeed: outside of a room it does. */
@@ -338,6 +376,7 @@ main(void)
         TEST(test_limits),
         TEST(test_attacks_on_ids),
         TEST(test_attacks_on_host_ids),
+        TEST(test_cgroup),
         TEST(test_attacks_on_files),
         TEST(test_read_only_mount),
         TEST(test_read_only_below_mount),
