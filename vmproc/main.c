@@ -8,6 +8,7 @@
 #include "vmproc/control.h"
 
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -22,6 +23,11 @@ main(void)
     if (fstat(CONTROL_FD, &status) < 0 || !S_ISSOCK(status.st_mode)) {
         fputs("vmproc: the VM process of vmsup, which starts it; it is of no use by hand: see vmsup(8)\n", stderr);
         return EX_USAGE;
+    }
+    /* What it knows of the guest is for no core dump, and for no process of its uid to look at. The exec before made it dumpable. */
+    if (prctl(PR_SET_DUMPABLE, 0) < 0) {
+        perror("vmproc: cannot be kept from being dumped");
+        return EX_OSERR;
     }
     /* A supervisor that does not read must not stop the VM: what the log pipe does not take is lost. */
     if (fstat(STDERR_FILENO, &status) == 0 && S_ISFIFO(status.st_mode))
