@@ -1,7 +1,7 @@
 /*
  * Each of the probe's attempts, three times: outside any jail, as root, where it must succeed (else it proves nothing, and is skipped aloud);
- * in the plugin's and in vmproc's jail with the filter off, where the layer behind the filter must refuse it; and with the filter on, where it
- * must be refused or stopped. The jails are made by the supervisor's own code. TAP on standard output.
+ * in the plugin's and in vmproc's jail with the filter off, where the layer behind the filter must refuse it; and with the filter on, where the
+ * filter must stop it by the call's name, or where it lets it through, that layer refuse it as before. The jails are made by the supervisor's own code. TAP on standard output.
  * usage: escape PROBE POLICY-FOLDER, as root
  */
 #include "common/fd.h"
@@ -11,6 +11,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/policies.h"
 
+#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -49,10 +50,11 @@
 enum { OUTSIDE, PLUGIN, VMPROC };
 static const char *const places[] = { "outside", "plugin", "vmproc" };
 
-/* An attempt as the probe lists it: its name, and what the layers behind the filter answer in each place, 0 where none does. */
+/* An attempt as the probe lists it: see struct probe_attempt. */
 struct attempt {
     char name[sizeof ((struct probe_command *)0)->attempt];
     int refusals[2];
+    char stops[2][40];
 };
 
 struct scene {
@@ -82,19 +84,6 @@ skip(struct scene *scene, const char *attempt, const char *place, const char *wh
     printf("ok %u - escape/%s/%s # SKIP %s\n", ++scene->number, place, attempt, why);
 }
 
-/* A link of the host's that ends with the last of its descriptors. Where there can be none, another descriptor has to do. */
-static int
-open_tap(void)
-{
-    struct ifreq request = { .ifr_name = "vmsup-escape%d", .ifr_flags = IFF_TAP | IFF_NO_PI };
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0)
-        return fd;
-    fd_close(&fd);
-    return open("/dev/null", O_RDWR | O_CLOEXEC);
-}
-
 /* A process of the host's, with a terminal and a session of its own, whose name and key an attacker would know. */
 static void
 make_bystander(struct scene *scene)
@@ -116,14 +105,33 @@ make_bystander(struct scene *scene)
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", (int)scene->bystander);
     scene->given[1] = open(path, O_RDONLY | O_CLOEXEC);
     scene->given[2] = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
-    scene->given[3] = open_tap();
-    if (scene->given[0] < 0 || scene->given[1] < 0 || scene->given[2] < 0 || scene->given[3] < 0)
-        err(1, "a bystander");
+    for (int i = 0; i < 3; i++)
+        if (scene->given[i] < 0)
+            err(1, "a bystander");
     scene->command.process = scene->bystander;
     /* In the session keyring that every child would inherit. */
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0)
         warn("keyctl");
     scene->command.key = (int32_t)syscall(SYS_add_key, "user", PROBE_ABSTRACT_SOCKET, "secret", 6, KEY_SPEC_SESSION_KEYRING);
+}
+
+/* A TAP in a network namespace that is nobody's. A host without such devices has nothing to show: the attempt outside fails, and says so. */
+static void
+open_devices(struct scene *scene)
+{
+    struct ifreq request = { .ifr_name = "vmsup-escape", .ifr_flags = IFF_TAP | IFF_NO_PI };
+    int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), tap, kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    if (own < 0 || unshare(CLONE_NEWNET) < 0)
+        err(1, "a network namespace");
+    tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (tap >= 0 && ioctl(tap, TUNSETIFF, &request) < 0)
+        err(1, "a TAP");
+    if (setns(own, CLONE_NEWNET) < 0)
+        err(1, "the host's network namespace");
+    fd_close(&own);
+    scene->given[PROBE_FD_TAP - PROBE_FD_HOST_PIDFD] = tap >= 0 ? tap : open("/dev/null", O_RDWR | O_CLOEXEC);
+    scene->given[PROBE_FD_KVM - PROBE_FD_HOST_PIDFD] = kvm >= 0 ? kvm : open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
 /* An abstract socket is in the network namespace, not in the file system. */
@@ -241,24 +249,35 @@ try_inside(struct scene *scene, int place, bool filtered, const char *attempt, c
     children_abandon(&children);
 }
 
+/* What is to be heard where the filter is on: all of an answer, or where it names a call, the words with that name. */
 static bool
-stopped_by_filter(const char *answer)
+is_expected(const struct attempt *attempt, int place, const char *answer, char expected[ANSWER_MAX])
 {
-    return strncmp(answer, "errno", 5) == 0 || strstr(answer, "SIGSYS") != NULL || strcmp(answer, "death") == 0;
+    const char *stops = attempt->stops[place - PLUGIN];
+
+    if (strcmp(stops, PROBE_FOREIGN) == 0) {
+        strlcpy(expected, stops, ANSWER_MAX);
+    } else if (strcmp(stops, PROBE_LET_THROUGH) == 0) {
+        snprintf(expected, ANSWER_MAX, "errno %d", attempt->refusals[place - PLUGIN]);
+    } else if (isdigit((unsigned char)stops[0])) {
+        snprintf(expected, ANSWER_MAX, "errno %s", stops);
+    } else {
+        snprintf(expected, ANSWER_MAX, "%s killed by SIGSYS: `%s`", places[place], stops);
+        return strncmp(answer, expected, strlen(expected)) == 0;
+    }
+    return strcmp(answer, expected) == 0;
 }
 
+/* What only the filter stands before has its way: it is the filter that stops it. */
 static void
 try_without_filter(struct scene *scene, int place, const struct attempt *attempt)
 {
-    char answer[ANSWER_MAX], expected[32], what[2 * ANSWER_MAX];
+    char answer[ANSWER_MAX], expected[32] = "done", what[2 * ANSWER_MAX];
     const int refusal = attempt->refusals[place - PLUGIN];
 
-    if (refusal == 0) {
-        skip(scene, attempt->name, places[place], "only the filter stands before it");
-        return;
-    }
     try_inside(scene, place, false, attempt->name, answer);
-    snprintf(expected, sizeof expected, "errno %d", refusal);
+    if (refusal != 0)
+        snprintf(expected, sizeof expected, "errno %d", refusal);
     snprintf(what, sizeof what, "with the filter off: %s (of %s)", answer, expected);
     report(scene, strcmp(answer, expected) == 0, attempt->name, places[place], what);
 }
@@ -266,11 +285,13 @@ try_without_filter(struct scene *scene, int place, const struct attempt *attempt
 static void
 try_with_filter(struct scene *scene, int place, const struct attempt *attempt)
 {
-    char answer[ANSWER_MAX], what[2 * ANSWER_MAX];
+    char answer[ANSWER_MAX], expected[ANSWER_MAX], what[3 * ANSWER_MAX];
+    bool good;
 
     try_inside(scene, place, true, attempt->name, answer);
-    snprintf(what, sizeof what, "with the filter on: %s", answer);
-    report(scene, stopped_by_filter(answer), attempt->name, places[place], what);
+    good = is_expected(attempt, place, answer, expected);
+    snprintf(what, sizeof what, "with the filter on: %s (of %s)", answer, expected);
+    report(scene, good, attempt->name, places[place], what);
 }
 
 /* A host that refuses it to root has nothing for the layers behind the filter to show. */
@@ -307,6 +328,7 @@ set_scene(struct scene *scene, char **argv)
         errx(1, "%s", failure.text);
     strlcpy(scene->command.file, "/etc/passwd", sizeof scene->command.file);
     make_bystander(scene);
+    open_devices(scene);
     listen_abstract();
 }
 
@@ -330,7 +352,8 @@ main(int argc, char **argv)
     list = popen(command, "re");
     if (list == NULL)
         err(1, "%s", command);
-    while (fscanf(list, "%39s %d %d", attempt.name, &attempt.refusals[0], &attempt.refusals[1]) == 3)
+    while (fscanf(list, "%39s %d %d %39s %39s", attempt.name, &attempt.refusals[0], &attempt.refusals[1], attempt.stops[0],
+                  attempt.stops[1]) == 5)
         try_everywhere(&scene, &attempt);
     pclose(list);
     kill(scene.bystander, SIGKILL);

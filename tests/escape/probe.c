@@ -23,7 +23,7 @@ list_attempts(void)
 {
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         for (const struct probe_attempt *each = tables[i]; each->name != NULL; each++)
-            printf("%s %d %d\n", each->name, each->refusals[0], each->refusals[1]);
+            printf("%s %d %d %s %s\n", each->name, each->refusals[0], each->refusals[1], each->stops[0], each->stops[1]);
 }
 
 /* The descriptors take the lowest free numbers, 4 and up, and are moved out of the way of what is counted. */

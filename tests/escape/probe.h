@@ -15,8 +15,9 @@
 #define PROBE_FD_HOST_PIDFD 10 /* a process of the host's */
 #define PROBE_FD_HOST_MOUNT_NAMESPACE 11
 #define PROBE_FD_TERMINAL 12 /* the terminal of somebody else's session */
-#define PROBE_FD_TAP 13      /* of the host's network namespace */
-#define PROBE_FDS 4
+#define PROBE_FD_TAP 13      /* attached to a link */
+#define PROBE_FD_KVM 14      /* /dev/kvm */
+#define PROBE_FDS 5
 
 #define PROBE_ABSTRACT_SOCKET "vmsup-escape-test"
 
@@ -30,11 +31,17 @@ struct probe_command {
 /* 0 where the attempt had its way, a negative errno where it was refused. */
 typedef int probe_function(const struct probe_command *command);
 
-/* What the layers behind the filter answer, in the plugin's jail and in vmproc's; 0 where the filter alone stands before it. */
+/* What a filter does, beside the name of a call, which it then is killed for. */
+#define PROBE_LET_THROUGH "-" /* to the layer behind it, which refuses */
+#define PROBE_FOREIGN "death" /* a call of another architecture is killed unnamed */
+
 struct probe_attempt {
     const char *name;
     probe_function *function;
+    /* What the layers behind the filter answer, in the plugin's jail and in vmproc's; 0 where the filter alone stands before it. */
     int refusals[2];
+    /* What the filters do: one of the above, the name of the call that it is killed for, or the number of an errno. */
+    const char *stops[2];
 };
 
 /* By topic, each table ended by an entry without a name. */

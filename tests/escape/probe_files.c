@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -143,6 +145,21 @@ clone_user_namespace(const struct probe_command *command)
     return 0;
 }
 
+/* Its flags are in memory, out of a filter's reach. */
+static int
+clone3_user_namespace(const struct probe_command *command)
+{
+    struct clone_args arguments = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
+    long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+
+    (void)command;
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        _exit(0);
+    return 0;
+}
+
 static int
 unshare_mount_namespace(const struct probe_command *command)
 {
@@ -175,33 +192,45 @@ open_by_handle(const struct probe_command *command)
     return 0;
 }
 
+/* Past the filter that executed this very program: a socket is none, which is looked at once the call is let through. */
+static int
+execute(const struct probe_command *command)
+{
+    char *none[] = { NULL };
+
+    (void)command;
+    return syscall(SYS_execveat, PROBE_FD_COMMAND, "", none, none, AT_EMPTY_PATH, 0) < 0 && errno != EACCES ? -errno : 0;
+}
+
 /* A descriptor that nobody gave: beside the standard ones, the command's and those that came with it. */
 static int
 find_descriptor(const struct probe_command *command)
 {
     (void)command;
     for (int fd = PROBE_FD_COMMAND + 1; fd < 1024; fd++)
-        if (fcntl(fd, F_GETFD) >= 0 && (fd < PROBE_FD_HOST_PIDFD || fd >= PROBE_FD_HOST_PIDFD + PROBE_FDS))
+        if (fcntl(fd, F_GETFL) >= 0 && (fd < PROBE_FD_HOST_PIDFD || fd >= PROBE_FD_HOST_PIDFD + PROBE_FDS))
             return 0;
     return -EBADF;
 }
 
 const struct probe_attempt probe_files[] = {
-    { "inherited-descriptor", find_descriptor, { EBADF, EBADF } },
-    { "open-host-file", open_host_file, { ENOENT, ENOENT } },
-    { "climb-out", climb_out, { EPERM, EPERM } },
-    { "mount", mount_filesystem, { EPERM, EPERM } },
-    { "open-tree", open_tree_clone, { EPERM, EPERM } },
-    { "fsopen", open_filesystem, { EPERM, EPERM } },
-    { "move-mount", move_root, { EPERM, EPERM } },
-    { "root-of-process", look_through_process, { ENOENT, ENOENT } },
-    { "core-pattern", open_core_pattern, { ENOENT, ENOENT } },
-    { "mknod", make_device_node, { EPERM, EROFS } },
-    { "setns", enter_mount_namespace, { EPERM, EPERM } },
-    { "unshare-user-namespace", unshare_user_namespace, { EPERM, EPERM } },
-    { "clone-user-namespace", clone_user_namespace, { EPERM, EPERM } },
-    { "unshare-mount-namespace", unshare_mount_namespace, { EPERM, EPERM } },
-    { "open-kvm", open_kvm, { ENOENT, ENOENT } },
-    { "open-by-handle", open_by_handle, { EPERM, EPERM } },
+    { "inherited-descriptor", find_descriptor, { EBADF, EBADF }, { PROBE_LET_THROUGH, PROBE_LET_THROUGH } },
+    { "open-host-file", open_host_file, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "openat" } },
+    { "climb-out", climb_out, { EPERM, EPERM }, { "chroot", "mkdir" } },
+    { "mount", mount_filesystem, { EPERM, EPERM }, { "mount", "mount" } },
+    { "open-tree", open_tree_clone, { EPERM, EPERM }, { "open_tree", "open_tree" } },
+    { "fsopen", open_filesystem, { EPERM, EPERM }, { "fsopen", "fsopen" } },
+    { "move-mount", move_root, { EPERM, EPERM }, { "move_mount", "move_mount" } },
+    { "root-of-process", look_through_process, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "openat" } },
+    { "core-pattern", open_core_pattern, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "openat" } },
+    { "mknod", make_device_node, { EPERM, EROFS }, { "mknodat", "mknodat" } },
+    { "setns", enter_mount_namespace, { EPERM, EPERM }, { "setns", "setns" } },
+    { "unshare-user-namespace", unshare_user_namespace, { EPERM, EPERM }, { "unshare", "unshare" } },
+    { "clone-user-namespace", clone_user_namespace, { EPERM, EPERM }, { "clone", "clone" } },
+    { "clone3-user-namespace", clone3_user_namespace, { EPERM, EPERM }, { "38", "38" } }, /* ENOSYS */
+    { "unshare-mount-namespace", unshare_mount_namespace, { EPERM, EPERM }, { "unshare", "unshare" } },
+    { "open-kvm", open_kvm, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "openat" } },
+    { "open-by-handle", open_by_handle, { EPERM, EPERM }, { "open_by_handle_at", "open_by_handle_at" } },
+    { "execute", execute, { 0, 0 }, { "execveat", "execveat" } },
     { 0 },
 };

@@ -8,6 +8,8 @@
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/keyctl.h>
+#include <linux/kvm.h>
 #include <linux/perf_event.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -44,6 +46,28 @@ packet_socket(const struct probe_command *command)
 {
     (void)command;
     return open_socket(AF_PACKET, SOCK_RAW, __builtin_bswap16(ETH_P_ALL));
+}
+
+/* To the machine that the host itself may run on, whatever the network namespace. */
+static int
+vm_socket(const struct probe_command *command)
+{
+    (void)command;
+    return open_socket(AF_VSOCK, SOCK_STREAM, 0);
+}
+
+static int
+crypto_socket(const struct probe_command *command)
+{
+    (void)command;
+    return open_socket(AF_ALG, SOCK_SEQPACKET, 0);
+}
+
+static int
+netlink_socket(const struct probe_command *command)
+{
+    (void)command;
+    return open_socket(AF_NETLINK, SOCK_RAW, 0);
 }
 
 static int
@@ -113,6 +137,92 @@ open_by_io_uring(const struct probe_command *command)
     return completion->res < 0 ? completion->res : 0;
 }
 
+/* Events of everybody on a processor. */
+static int
+watch_processor(const struct probe_command *command)
+{
+    struct perf_event_attr event = { .type = PERF_TYPE_SOFTWARE, .size = sizeof event, .config = PERF_COUNT_SW_CPU_CLOCK };
+    long fd = syscall(SYS_perf_event_open, &event, -1, 0, -1, 0);
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    close((int)fd);
+    return 0;
+}
+
+/* Holds the kernel at a page that it reads: what many exploits need. */
+static int
+handle_faults(const struct probe_command *command)
+{
+    long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+    (void)command;
+    if (fd < 0)
+        return -errno;
+    close((int)fd);
+    return 0;
+}
+
+static int
+add_key(const struct probe_command *command)
+{
+    (void)command;
+    return syscall(SYS_add_key, "user", "probe", "x", 1, KEY_SPEC_PROCESS_KEYRING) < 0 ? -errno : 0;
+}
+
+static int
+open_ports(const struct probe_command *command)
+{
+    (void)command;
+    return syscall(SYS_iopl, 3) < 0 ? -errno : 0;
+}
+
+/* A TAP that outlives its VM. */
+static int
+keep_tap(const struct probe_command *command)
+{
+    (void)command;
+    if (ioctl(PROBE_FD_TAP, TUNSETPERSIST, 1) < 0)
+        return -errno;
+    return ioctl(PROBE_FD_TAP, TUNSETPERSIST, 0) < 0 ? -errno : 0;
+}
+
+static int
+own_tap(const struct probe_command *command)
+{
+    (void)command;
+    return ioctl(PROBE_FD_TAP, TUNSETOWNER, 0) < 0 ? -errno : 0;
+}
+
+/* To a link of another name. EEXIST: the request is looked at, and this descriptor has one. */
+static int
+attach_tap(const struct probe_command *command)
+{
+    struct ifreq request = { .ifr_name = "vmsup-escape", .ifr_flags = IFF_TAP };
+
+    (void)command;
+    return ioctl(PROBE_FD_TAP, TUNSETIFF, &request) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* One of KVM's requests that vmproc has no use for. E2BIG: the list is longer than none. */
+static int
+request_unlisted(const struct probe_command *command)
+{
+    struct kvm_msr_list list = { .nmsrs = 0 };
+
+    (void)command;
+    return ioctl(PROBE_FD_KVM, KVM_GET_MSR_FEATURE_INDEX_LIST, &list) < 0 && errno != E2BIG ? -errno : 0;
+}
+
+/* One that it has, by a number that the kernel takes for the same and a filter must not. */
+static int
+request_with_high_bits(const struct probe_command *command)
+{
+    (void)command;
+    return syscall(SYS_ioctl, PROBE_FD_KVM, 0x100000000 | KVM_GET_API_VERSION, 0) < 0 ? -errno : 0;
+}
+
 static int
 call_x32(const struct probe_command *command)
 {
@@ -152,15 +262,12 @@ raise_capability(const struct probe_command *command)
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
+/* Outside it is that of a namespace made for the attempt. */
 static int
 set_host_name(const struct probe_command *command)
 {
-    char name[65];
-
     (void)command;
-    if (gethostname(name, sizeof name) < 0)
-        return -errno;
-    return sethostname(name, strlen(name)) < 0 ? -errno : 0;
+    return sethostname("probe", 5) < 0 ? -errno : 0;
 }
 
 /* Raises a link by netlink. The loopback is as good as any, and up already where it succeeds. */
@@ -190,51 +297,6 @@ raise_link(const struct probe_command *command)
     return result < 0 ? result : answer.error.error;
 }
 
-/* Of the whole system: what other processes do on the first processor. */
-static int
-watch_system(const struct probe_command *command)
-{
-    struct perf_event_attr attributes = { .type = PERF_TYPE_SOFTWARE, .size = sizeof attributes, .config = PERF_COUNT_SW_CPU_CLOCK };
-    long fd = syscall(SYS_perf_event_open, &attributes, -1, 0, -1, 0);
-
-    (void)command;
-    if (fd < 0)
-        return -errno;
-    close((int)fd);
-    return 0;
-}
-
-/* Faults of the kernel's that this process would answer, as long as it likes. */
-static int
-hold_kernel_faults(const struct probe_command *command)
-{
-    long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-    (void)command;
-    if (fd < 0)
-        return -errno;
-    close((int)fd);
-    return 0;
-}
-
-/* A TAP that would outlive its VM. */
-static int
-keep_tap(const struct probe_command *command)
-{
-    (void)command;
-    if (ioctl(PROBE_FD_TAP, TUNSETPERSIST, 1) < 0)
-        return -errno;
-    return ioctl(PROBE_FD_TAP, TUNSETPERSIST, 0) < 0 ? -errno : 0;
-}
-
-/* A TAP that somebody else could open. */
-static int
-give_tap_away(const struct probe_command *command)
-{
-    (void)command;
-    return ioctl(PROBE_FD_TAP, TUNSETOWNER, 1) < 0 ? -errno : 0;
-}
-
 /* The host's side of the link under another address. */
 static int
 readdress_tap(const struct probe_command *command)
@@ -248,21 +310,29 @@ readdress_tap(const struct probe_command *command)
 }
 
 const struct probe_attempt probe_kernel[] = {
-    { "raw-socket", raw_socket, { EPERM, EPERM } },
-    { "packet-socket", packet_socket, { EPERM, EPERM } },
-    { "abstract-socket", connect_abstract_socket, { ECONNREFUSED, ECONNREFUSED } },
-    { "bpf", load_bpf, { EPERM, EPERM } },
-    { "io-uring", open_by_io_uring, { ENOENT, ENOENT } },
-    { "x32", call_x32, { 0, 0 } }, /* getpid(2) does no harm: that these numbers are refused at all is the filter's work */
-    { "i386", call_i386, { ENOENT, ENOENT } },
-    { "setresuid", become_root, { EINVAL, EPERM } }, /* the plugin's user namespace has no such user */
-    { "capset", raise_capability, { EPERM, EPERM } },
-    { "sethostname", set_host_name, { EPERM, EPERM } },
-    { "netlink", raise_link, { EPERM, EPERM } },
-    { "perf-event-open", watch_system, { EACCES, EACCES } },
-    { "userfaultfd", hold_kernel_faults, { EPERM, EPERM } },
-    { "tun-persist", keep_tap, { 0, 0 } }, /* who holds the descriptor may, for all that the kernel cares */
-    { "tun-owner", give_tap_away, { 0, 0 } },
-    { "tun-address", readdress_tap, { 0, 0 } },
+    { "raw-socket", raw_socket, { EPERM, EPERM }, { "socket", "socket" } },
+    { "packet-socket", packet_socket, { EPERM, EPERM }, { "socket", "socket" } },
+    { "abstract-socket", connect_abstract_socket, { ECONNREFUSED, ECONNREFUSED }, { "socket", "socket" } },
+    { "bpf", load_bpf, { EPERM, EPERM }, { "bpf", "bpf" } },
+    { "io-uring", open_by_io_uring, { ENOENT, ENOENT }, { "io_uring_setup", "io_uring_setup" } },
+    { "x32", call_x32, { 0, 0 }, { PROBE_FOREIGN, PROBE_FOREIGN } }, /* getpid(2) does no harm: that these numbers are refused at all is the filter's work */
+    { "i386", call_i386, { ENOENT, ENOENT }, { PROBE_FOREIGN, PROBE_FOREIGN } },
+    { "setresuid", become_root, { EINVAL, EPERM }, { "setresuid", "setresuid" } }, /* the plugin's user namespace has no such user */
+    { "capset", raise_capability, { EPERM, EPERM }, { "capset", "capset" } },
+    { "sethostname", set_host_name, { EPERM, EPERM }, { "sethostname", "sethostname" } },
+    { "vm-socket", vm_socket, { 0, 0 }, { "socket", "socket" } },
+    { "crypto-socket", crypto_socket, { 0, 0 }, { "socket", "socket" } },
+    { "netlink-socket", netlink_socket, { 0, 0 }, { "socket", "socket" } },
+    { "netlink", raise_link, { EPERM, EPERM }, { "socket", "socket" } },
+    { "perf-event-open", watch_processor, { EACCES, EACCES }, { "perf_event_open", "perf_event_open" } },
+    { "userfaultfd", handle_faults, { EPERM, EPERM }, { "userfaultfd", "userfaultfd" } },
+    { "add-key", add_key, { 0, 0 }, { "add_key", "add_key" } },
+    { "iopl", open_ports, { EPERM, EPERM }, { "iopl", "iopl" } },
+    { "tap-persist", keep_tap, { 0, 0 }, { "ioctl", "ioctl" } },
+    { "tap-owner", own_tap, { 0, 0 }, { "ioctl", "ioctl" } },
+    { "tap-attach", attach_tap, { 0, 0 }, { "ioctl", "ioctl" } },
+    { "tap-address", readdress_tap, { 0, 0 }, { "ioctl", "ioctl" } },
+    { "kvm-unlisted", request_unlisted, { 0, 0 }, { "ioctl", "ioctl" } },
+    { "kvm-high-bits", request_with_high_bits, { 0, 0 }, { "ioctl", "ioctl" } },
     { 0 },
 };

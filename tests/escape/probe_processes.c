@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -62,6 +64,43 @@ read_process_memory(const struct probe_command *command)
     if (process_vm_readv(command->process, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
         return -errno;
     return 0;
+}
+
+static int
+write_process_memory(const struct probe_command *command)
+{
+    /* As above: what it aims at is not mapped there. */
+    char byte = 0;
+    struct iovec local = { &byte, 1 }, remote = { (void *)1, 1 };
+
+    if (process_vm_writev(command->process, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
+        return -errno;
+    return 0;
+}
+
+/* To outlive the supervisor. */
+static int
+clear_death_signal(const struct probe_command *command)
+{
+    (void)command;
+    return prctl(PR_SET_PDEATHSIG, 0) < 0 ? -errno : 0;
+}
+
+static int
+limit_process(const struct probe_command *command)
+{
+    const struct rlimit limit = { 64, 64 };
+
+    return prlimit(command->process, RLIMIT_SIGPENDING, &limit, NULL) < 0 ? -errno : 0;
+}
+
+static int
+leave_core(const struct probe_command *command)
+{
+    const struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+    (void)command;
+    return setrlimit(RLIMIT_CORE, &limit) < 0 ? -errno : 0;
 }
 
 static int
@@ -188,22 +227,26 @@ find_key_in_session(const struct probe_command *command)
 #endif
 
 const struct probe_attempt probe_processes[] = {
-    { "see-process", see_process, { ESRCH, ESRCH } },
-    { "see-process-in-proc", see_process_in_proc, { ENOENT, ENOENT } },
-    { "signal-process", signal_process, { ESRCH, ESRCH } },
-    { "signal-by-pidfd", signal_by_pidfd, { EINVAL, EINVAL } },
-    { "ptrace", trace_process, { ESRCH, ESRCH } },
-    { "process-vm-readv", read_process_memory, { ESRCH, ESRCH } },
-    { "pidfd-open", open_pidfd, { ESRCH, ESRCH } },
-    { "pidfd-getfd", take_descriptor, { EPERM, EPERM } },
-    { "kcmp", compare_processes, { ESRCH, ESRCH } },
-    { "process-madvise", advise_process, { EACCES, EACCES } },
-    { "oom-score", survive_shortage, { EROFS, VMPROC_SCORE } },
-    { "signal-neighbours", signal_neighbours, { ESRCH, EPERM } },
-    { "sched-setattr", set_priority, { ESRCH, ESRCH } },
-    { "tiocsti", type_into_terminal, { EPERM, EPERM } },
-    { "tioclinux", paste_into_console, { EPERM, EPERM } },
-    { "keyctl-read", read_key, { EACCES, EACCES } },
-    { "keyctl-session", find_key_in_session, { ENOKEY, ENOKEY } },
+    { "see-process", see_process, { ESRCH, ESRCH }, { PROBE_LET_THROUGH, "kill" } },
+    { "see-process-in-proc", see_process_in_proc, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "newfstatat" } },
+    { "signal-process", signal_process, { ESRCH, ESRCH }, { PROBE_LET_THROUGH, "kill" } },
+    { "signal-by-pidfd", signal_by_pidfd, { EINVAL, EINVAL }, { "pidfd_send_signal", "pidfd_send_signal" } },
+    { "ptrace", trace_process, { ESRCH, ESRCH }, { "ptrace", "ptrace" } },
+    { "process-vm-readv", read_process_memory, { ESRCH, ESRCH }, { "process_vm_readv", "process_vm_readv" } },
+    { "process-vm-writev", write_process_memory, { ESRCH, ESRCH }, { "process_vm_writev", "process_vm_writev" } },
+    { "clear-death-signal", clear_death_signal, { 0, 0 }, { "prctl", "prctl" } }, /* the pid namespaces' order kills all the same */
+    { "limit-process", limit_process, { ESRCH, ESRCH }, { "prlimit64", "prlimit64" } },
+    { "leave-core", leave_core, { EPERM, EPERM }, { "prlimit64", "prlimit64" } },
+    { "pidfd-open", open_pidfd, { ESRCH, ESRCH }, { "pidfd_open", "pidfd_open" } },
+    { "pidfd-getfd", take_descriptor, { EPERM, EPERM }, { "pidfd_getfd", "pidfd_getfd" } },
+    { "kcmp", compare_processes, { ESRCH, ESRCH }, { "kcmp", "kcmp" } },
+    { "process-madvise", advise_process, { EACCES, EACCES }, { "process_madvise", "process_madvise" } },
+    { "oom-score", survive_shortage, { EROFS, VMPROC_SCORE }, { PROBE_LET_THROUGH, "openat" } },
+    { "signal-neighbours", signal_neighbours, { ESRCH, EPERM }, { PROBE_LET_THROUGH, "kill" } },
+    { "sched-setattr", set_priority, { ESRCH, ESRCH }, { "sched_setattr", "sched_setattr" } },
+    { "tiocsti", type_into_terminal, { EPERM, EPERM }, { "ioctl", "ioctl" } },
+    { "tioclinux", paste_into_console, { EPERM, EPERM }, { "ioctl", "ioctl" } },
+    { "keyctl-read", read_key, { EACCES, EACCES }, { "keyctl", "keyctl" } },
+    { "keyctl-session", find_key_in_session, { ENOKEY, ENOKEY }, { "keyctl", "keyctl" } },
     { 0 },
 };
