@@ -26,11 +26,11 @@ print_warning(void *context, const char *text)
     fprintf(stderr, "%s\n", text);
 }
 
-/* Compiles too: what the language allows may be more than a filter holds. */
+/* Compiles too, as a start does, with a key: what the language allows may be more than a filter holds. */
 static int
 check_file(const char *path)
 {
-    const struct policy_compile_options options = { .notify = true };
+    const struct policy_compile_options options = { .notify = true, .key = 1 };
     struct policy_program program;
     struct policy_error error;
     struct policy *policy;

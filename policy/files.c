@@ -19,7 +19,7 @@ complain(struct policy_error *error, int result, const char *path, const char *w
     return result;
 }
 
-/* Who may write a policy decides over it: its owner, whom the admin knows, and nobody else. */
+/* Who may write a policy decides over it: its owner, and nobody else. */
 static int
 read_file(const char *path, char **text, size_t *size, struct policy_error *error)
 {

@@ -1,7 +1,8 @@
 /*
  * Each of the probe's attempts, three times: outside any jail, as root, where it must succeed (else it proves nothing, and is skipped aloud);
  * in the plugin's and in vmproc's jail with the filter off, where the layer behind the filter must refuse it; and with the filter on, where the
- * filter must stop it by the call's name, or where it lets it through, that layer refuse it as before. The jails are made by the supervisor's own code. TAP on standard output.
+ * filter must stop it by the call's name, or where it lets it through, that layer refuse it as before. The jails are made by the
+ * supervisor's own code. TAP on standard output.
  * usage: escape PROBE POLICY-FOLDER, as root
  */
 #include "common/fd.h"

@@ -315,7 +315,8 @@ const struct probe_attempt probe_kernel[] = {
     { "abstract-socket", connect_abstract_socket, { ECONNREFUSED, ECONNREFUSED }, { "socket", "socket" } },
     { "bpf", load_bpf, { EPERM, EPERM }, { "bpf", "bpf" } },
     { "io-uring", open_by_io_uring, { ENOENT, ENOENT }, { "io_uring_setup", "io_uring_setup" } },
-    { "x32", call_x32, { 0, 0 }, { PROBE_FOREIGN, PROBE_FOREIGN } }, /* getpid(2) does no harm: that these numbers are refused at all is the filter's work */
+    /* getpid(2) does no harm: that these numbers are refused at all is the filter's work. */
+    { "x32", call_x32, { 0, 0 }, { PROBE_FOREIGN, PROBE_FOREIGN } },
     { "i386", call_i386, { ENOENT, ENOENT }, { PROBE_FOREIGN, PROBE_FOREIGN } },
     { "setresuid", become_root, { EINVAL, EPERM }, { "setresuid", "setresuid" } }, /* the plugin's user namespace has no such user */
     { "capset", raise_capability, { EPERM, EPERM }, { "capset", "capset" } },
