@@ -127,12 +127,12 @@ handler:
         outb    %al, %dx
         iret
 
-/* Vectors 2 (NMI), 0x40 and 0x41: each that comes is told to 0x510, before its end. The case is told at 0x500 when they may come. */
+/* Vectors 2 (NMI), 0x40 and 0x51: each that comes is told to 0x510, before its end. The case is told at 0x500 when they may come. */
         .globl  guest_vectors
 guest_vectors:
         movl    $(ORG + vector_2), 2*4
         movl    $(ORG + vector_40), 0x40*4
-        movl    $(ORG + vector_41), 0x41*4
+        movl    $(ORG + vector_51), 0x51*4
         movw    $0x500, %dx
         outb    %al, %dx
 6:      sti
@@ -144,8 +144,8 @@ vector_2:
 vector_40:
         movb    $0x40, %al
         jmp     7f
-vector_41:
-        movb    $0x41, %al
+vector_51:
+        movb    $0x51, %al
 7:      movw    $0x510, %dx
         outb    %al, %dx
         iret

@@ -74,7 +74,7 @@ fi
 build=$("$VMSUP" version | sed 's/.*build \([0-9a-f]*\)).*/\1/')
 check 'version tells the build' test -n "$build"
 LC_ALL=C sed "s/$build/$(tr 0-9a-f f0-9a-e <<<"$build")/g" "$WORK/vmproc" >"$WORK/other/vmproc"
-kept 'a vmproc of another build' '11[14]' 'another build|vmproc' other --plugin "$ACTOR" demo -- exit 0
+kept 'a vmproc of another build' 114 'vmproc is of another build than this program' other --plugin "$ACTOR" demo -- exit 0
 if [ "${SANITIZED:-0}" != 1 ]; then
     cp "$(type -P true)" "$WORK/other/vmproc"
     kept 'a vmproc that is some other program' '11[1-5]' 'vmproc' other --plugin "$ACTOR" demo -- exit 0

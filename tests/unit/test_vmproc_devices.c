@@ -3,6 +3,8 @@
 
 #include "vmproc/limits.h"
 
+#include <sys/resource.h>
+
 /* cli; PIC: base 0x20, only IRQ 5 open; sti; l: hlt; jmp l; at 0x2000: out 0x61, al (with 0x20); EOI; iret */
 static const uint8_t irq_code[] = { 0xfa, 0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x20, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0,
                                     0x01, 0xe6, 0x21, 0xb0, 0xdf, 0xe6, 0x21, 0xe6, 0x61, 0xfb, 0xf4, 0xeb, 0xfd };
@@ -300,6 +302,13 @@ main(void)
         cmocka_unit_test(test_memory_read_only_and_dirty_log),
     };
 
+    struct rlimit files;
+
+    /* As many as vmproc may have: a limit of the VM's own is to be met first. */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     if (!driver_can_run()) {
         fputs("SKIP: no /dev/kvm\n", stderr);
         return 77;
