@@ -60,6 +60,10 @@ test_mounts(void **state)
     expect_failure(driver, "cannot show /nonexistent at /a", ENOENT);
     mounts[0] = (struct jail_mount){ .source = "/etc", .target = "/a/../../b" };
     expect_failure(driver, "cannot show /etc at /a/../../b", EINVAL);
+    mounts[0] = (struct jail_mount){ .source = "/dev/zero", .target = "/dev" };
+    expect_failure(driver, "cannot show /dev/null at /dev/null", ENOTDIR);
+    mounts[0].target = "/proc";
+    expect_failure(driver, "cannot mount /proc", ENOTDIR);
     /* What is shown read-only is not changed for the sake of another. */
     mounts[0] = (struct jail_mount){ .source = driver->root, .target = "/a" };
     driver->jail.mount_count = 2;
