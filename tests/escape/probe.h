@@ -7,8 +7,10 @@
 #ifndef VMSUP_TESTS_ESCAPE_PROBE_H
 #define VMSUP_TESTS_ESCAPE_PROBE_H
 
+#include <errno.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 /* Where the probe hears what to do, and where it puts the descriptors that come along, in this order. */
 #define PROBE_FD_COMMAND 3
@@ -30,6 +32,16 @@ struct probe_command {
 
 /* 0 where the attempt had its way, a negative errno where it was refused. */
 typedef int probe_function(const struct probe_command *command);
+
+/* Of an attempt at a descriptor, as a call gives it: it is not needed. */
+static inline int
+probe_close(long fd)
+{
+    if (fd < 0)
+        return -errno;
+    close((int)fd);
+    return 0;
+}
 
 /* What a filter does, beside the name of a call, which it then is killed for. */
 #define PROBE_LET_THROUGH "-" /* to the layer behind it, which refuses */

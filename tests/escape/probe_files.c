@@ -17,12 +17,7 @@
 static int
 open_file(const char *path, int flags)
 {
-    int fd = open(path, flags | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
+    return probe_close(open(path, flags | O_CLOEXEC));
 }
 
 static int
@@ -71,13 +66,8 @@ open_tree_clone(const struct probe_command *command)
 static int
 open_filesystem(const struct probe_command *command)
 {
-    int fd = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
-
     (void)command;
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
+    return probe_close(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
 }
 
 static int
@@ -184,12 +174,7 @@ open_by_handle(const struct probe_command *command)
 
     (void)command;
     /* The root inode of the file system that the working directory is on: what escaped from early containers. */
-    int fd = open_by_handle_at(AT_FDCWD, &handle.header, O_RDONLY);
-
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
+    return probe_close(open_by_handle_at(AT_FDCWD, &handle.header, O_RDONLY));
 }
 
 /* Past the filter that executed this very program: a socket is none, which is looked at once the call is let through. */

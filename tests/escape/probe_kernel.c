@@ -26,12 +26,7 @@
 static int
 open_socket(int family, int type, int protocol)
 {
-    int fd = socket(family, type, protocol);
-
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
+    return probe_close(socket(family, type, protocol));
 }
 
 static int
@@ -96,13 +91,9 @@ load_bpf(const struct probe_command *command)
     union bpf_attr attributes = {
         .prog_type = BPF_PROG_TYPE_XDP, .insn_cnt = 2, .insns = (uint64_t)program, .license = (uint64_t) "ISC",
     };
-    long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
 
     (void)command;
-    if (fd < 0)
-        return -errno;
-    close((int)fd);
-    return 0;
+    return probe_close(syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes));
 }
 
 /*
@@ -142,26 +133,17 @@ static int
 watch_processor(const struct probe_command *command)
 {
     struct perf_event_attr event = { .type = PERF_TYPE_SOFTWARE, .size = sizeof event, .config = PERF_COUNT_SW_CPU_CLOCK };
-    long fd = syscall(SYS_perf_event_open, &event, -1, 0, -1, 0);
 
     (void)command;
-    if (fd < 0)
-        return -errno;
-    close((int)fd);
-    return 0;
+    return probe_close(syscall(SYS_perf_event_open, &event, -1, 0, -1, 0));
 }
 
 /* Holds the kernel at a page that it reads: what many exploits need. */
 static int
 handle_faults(const struct probe_command *command)
 {
-    long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
     (void)command;
-    if (fd < 0)
-        return -errno;
-    close((int)fd);
-    return 0;
+    return probe_close(syscall(SYS_userfaultfd, O_CLOEXEC));
 }
 
 static int
