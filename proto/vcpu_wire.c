@@ -9,6 +9,9 @@
 #define TAG_VARINT(number) ((uint8_t)((number) << 3))
 #define TAG_BYTES(number) ((uint8_t)((number) << 3 | 2))
 
+/* The length of a field may be written with more bytes than it needs; protobuf-c reads so many. */
+#define LENGTH_BYTES_MAX 5
+
 /* Fields of proto/plugin.proto. */
 enum { RESPONSE_WAIT = 2, WAIT_IO = 2 };
 enum {
@@ -108,7 +111,7 @@ get_length(const uint8_t *data, size_t size, size_t *length)
     uint64_t value;
     ssize_t taken = wire_get_varint(data, size, &value);
 
-    if (taken <= 0 || value > size - (size_t)taken)
+    if (taken <= 0 || taken > LENGTH_BYTES_MAX || value > size - (size_t)taken)
         return 0;
     *length = (size_t)value;
     return (size_t)taken;

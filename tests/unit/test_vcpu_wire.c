@@ -191,6 +191,7 @@ test_other_requests_are_left_alone(void **state)
         { { 0x0a, 0x00 }, 2 },                         /* wait */
         { { 0x12 }, 1 },                               /* cut */
         { { 0x12, 0x80 }, 2 },                         /* cut within its length */
+        { { 0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0 }, 7 }, /* a length of more bytes than protobuf-c reads */
         { { 0x12, 0x00, 0x00 }, 3 },                   /* more than it says */
         { { 0x12, 0x02, 0x2a, 0x00 }, 4 },             /* field 5 */
         { { 0x12, 0x02, 0x08, 0x01 }, 4 },             /* data as a number */
