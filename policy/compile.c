@@ -44,9 +44,9 @@ to_action(const struct policy_compile_options *options, struct policy_result res
 
 /*
  * Two calls pass where the sixth argument, which neither has, is the key; little-endian. The number is looked at first: of a filter
- * that reads no argument for a call the kernel remembers that the call is allowed, and does not run it for that call again. Both halves of the key are looked at
- * before anything depends on either: a program that may call sendmsg(2) tries as often as it likes, and the time it takes must not tell
- * one half, which could be guessed alone.
+ * that reads no argument for a call the kernel remembers that the call is allowed, and does not run it for that call again. Both
+ * halves of the key are looked at before anything depends on either: a program that may call sendmsg(2) tries as often as it likes,
+ * and the time it takes must not tell one half, which could be guessed alone.
  */
 static void
 add_key(struct code *code, uint64_t key)

@@ -1,6 +1,6 @@
 /*
- * SIGTERM, SIGINT, SIGQUIT and SIGHUP while a VM is being set up: they are held back, and asked for between two steps, so that what was made is undone
- * as after any other failure. Those that come after the last look are taken by the event loop, since they still wait.
+ * SIGTERM, SIGINT, SIGQUIT and SIGHUP while a VM is being set up: they are held back, and asked for between two steps, so that what
+ * was made is undone as after any other failure. Those that come after the last look are taken by the event loop, since they still wait.
  */
 #ifndef VMSUP_SUPERVISOR_INTERRUPT_H
 #define VMSUP_SUPERVISOR_INTERRUPT_H
