@@ -1,0 +1,111 @@
+/*
+ * What all virtio devices have in common, whatever carries them (virtio 1.2, sections 2 and 3): status, features, queues, a
+ * configuration space, and a thread that works while the driver is ready. A device fills struct virtio_operations; a transport drives
+ * the functions under "For transports" with a lock of its own held, and gives doorbells and a way to interrupt. The core knows
+ * neither. Who makes a device owns its struct, which contains all of this; the descriptors in it are borrowed.
+ *
+ * A driver that breaks the rules gets DEVICE_NEEDS_RESET (2.1.1) and no service until it has reset the device.
+ */
+#ifndef VMSUP_PLUGIN_MICROVM_VIRTIO_H
+#define VMSUP_PLUGIN_MICROVM_VIRTIO_H
+
+#include "plugin/microvm/queue.h"
+#include "plugin/microvm/virtio_thread.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+
+#define VIRTIO_QUEUES_MAX 8
+
+#define VIRTIO_FEATURE(bit) (UINT64_C(1) << (bit))
+/* What the core itself offers with every device (6). */
+#define VIRTIO_CORE_FEATURES \
+    (VIRTIO_FEATURE(VIRTIO_F_VERSION_1) | VIRTIO_FEATURE(VIRTIO_RING_F_INDIRECT_DESC) | VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX))
+
+enum virtio_interrupt {
+    VIRTIO_INTERRUPT_QUEUE = 1,
+    VIRTIO_INTERRUPT_CONFIG = 2,
+};
+
+struct virtio_operations {
+    const char *name; /* of the thread, at most 15 bytes */
+    uint32_t id;      /* which device (5) */
+    /* Optional: the driver is ready and accepted these features. The thread does not run yet. 0, or a negative errno. */
+    int (*activate)(void *device, uint64_t features);
+    /* In the thread: requests may have come in this queue, which is ready. 0, or -EPROTO: the driver broke it. */
+    int (*serve)(void *device, unsigned queue);
+    /* Both or none, in the thread: a descriptor to wait for besides (negative: none now), with poll(2)'s events; it has one. */
+    int (*watch)(void *device, short *events);
+    int (*own_ready)(void *device);
+};
+
+struct virtio_device {
+    const struct virtio_operations *operations;
+    void *context;
+    const struct guest_memory *memory;
+    uint64_t offered;
+    const void *config; /* does not change, and the driver cannot write it */
+    size_t config_size;
+    unsigned queue_count;
+
+    /* The transport's: eventfds that do not block, one a queue; and how the driver is interrupted, from any thread. */
+    int doorbell[VIRTIO_QUEUES_MAX];
+    void (*interrupt)(void *transport, enum virtio_interrupt reason);
+    void *transport;
+
+    /* The driver's. What the thread uses too is accessed atomically. */
+    struct queue queue[VIRTIO_QUEUES_MAX];
+    uint64_t accepted;
+    uint32_t status;
+    bool broken;
+    struct virtio_thread thread;
+};
+
+/* All but the transport's part. `config` is kept by reference. */
+struct virtio_setup {
+    const struct virtio_operations *operations;
+    void *context;
+    const struct guest_memory *memory;
+    uint64_t features; /* beside VIRTIO_CORE_FEATURES */
+    const void *config;
+    size_t config_size;
+    unsigned queue_count; /* at most VIRTIO_QUEUES_MAX */
+};
+void virtio_init(struct virtio_device *device, const struct virtio_setup *setup);
+
+/* --- For transports. */
+
+uint32_t virtio_get_status(const struct virtio_device *device);
+void virtio_set_status(struct virtio_device *device, uint32_t status);
+/* The driver accepts these features; past FEATURES_OK that is too late and changes nothing. */
+void virtio_set_features(struct virtio_device *device, uint64_t features);
+/* The queue, while it may still be configured; otherwise NULL. */
+struct queue *virtio_configure_queue(struct virtio_device *device, unsigned index);
+void virtio_set_ready(struct virtio_device *device, unsigned index, bool ready);
+/* What lies beyond the configuration space reads as zeroes. */
+void virtio_read_config(const struct virtio_device *device, uint64_t offset, uint8_t *data, size_t size);
+/* Back to the beginning. No thread works on the device when this returns. */
+void virtio_reset(struct virtio_device *device);
+
+/* --- For the thread. */
+
+void virtio_serve(struct virtio_device *device, unsigned index);
+void virtio_own_ready(struct virtio_device *device);
+bool virtio_is_broken(const struct virtio_device *device);
+
+/* --- For devices, in their thread. */
+
+/*
+ * Does one request and says how many bytes were written to it. 0; -EAGAIN: not now, it stays in the queue, and the device will serve
+ * the queue again by itself; -EPROTO: the driver broke the rules.
+ */
+typedef int (*virtio_handler)(void *device, const struct chain *chain, uint32_t *written);
+
+/* Takes requests and gives them back done, at most as many as the queue has entries before others get their turn. 0 or -EPROTO. */
+int virtio_each_request(struct virtio_device *device, unsigned index, virtio_handler handle);
+
+/* Interrupts for what was published, if the driver wants that. 0 or -EPROTO. */
+int virtio_signal(struct virtio_device *device, unsigned index);
+
+#endif
