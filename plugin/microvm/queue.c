@@ -202,13 +202,13 @@ queue_disable_notify(struct queue *queue)
 }
 
 int
-queue_enable_notify(struct queue *queue)
+queue_enable_notify(struct queue *queue, uint16_t known)
 {
     uint16_t count;
     int result;
 
     if (queue->event_index)
-        result = memory_store_u16(queue->memory, available_event(queue), queue->next_available);
+        result = memory_store_u16(queue->memory, available_event(queue), (uint16_t)(queue->next_available + known));
     else
         result = memory_store_u16(queue->memory, queue->used + RING_FLAGS, 0);
     if (result < 0)
@@ -217,7 +217,7 @@ queue_enable_notify(struct queue *queue)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (count_available(queue, &count) < 0)
         return -EPROTO;
-    return count > 0;
+    return count > known;
 }
 
 /* 2.7.7.2: with the event index, an interrupt is due when the index passed the number that the driver named; otherwise its flag tells. */

@@ -56,8 +56,8 @@ int queue_push(struct queue *queue, uint16_t head, uint32_t written);
 
 /* Asks the driver not to notify while we look anyway. */
 int queue_disable_notify(struct queue *queue);
-/* Asks it to notify again: 1, requests came in the meantime, look once more; 0; or -EPROTO. */
-int queue_enable_notify(struct queue *queue);
+/* Asks it to notify when more than `known` requests wait: 1, they do already, look once more; 0; or -EPROTO. */
+int queue_enable_notify(struct queue *queue, uint16_t known);
 
 /* 1: what was published since the last call wants an interrupt; 0: it does not. */
 int queue_needs_interrupt(struct queue *queue);

@@ -275,7 +275,7 @@ virtio_each_request(struct virtio_device *device, unsigned index, virtio_handler
         }
         if (result < 0)
             return result == -EAGAIN ? 0 : result;
-        result = queue_enable_notify(queue);
+        result = queue_enable_notify(queue, 0);
     } while (result > 0);
     return result;
 }

@@ -1,0 +1,44 @@
+/*
+ * A network card (virtio 1.2, 5.1) on a TAP. Where the TAP has a vnet header, checksums and TCP segmentation are left to whoever
+ * does them best; where it has none, the device puts the header before each frame and takes it off, and offers no offload. One pair
+ * of queues. Who creates a card owns it and destroys it after its transport; the TAP stays the caller's, and it and the guest
+ * memory outlive the card. The TAP is made non-blocking.
+ */
+#ifndef VMSUP_PLUGIN_MICROVM_VIRTIO_NET_H
+#define VMSUP_PLUGIN_MICROVM_VIRTIO_NET_H
+
+#include "plugin/microvm/virtio.h"
+
+#include <linux/if_ether.h>
+#include <linux/virtio_net.h>
+
+enum virtio_net_queue {
+    VIRTIO_NET_RECEIVE,
+    VIRTIO_NET_TRANSMIT,
+    VIRTIO_NET_QUEUES,
+};
+
+struct virtio_net;
+
+struct virtio_net_settings {
+    int tap;
+    bool vnet_header; /* as virtio_net_has_header() says */
+    uint8_t mac[ETH_ALEN];
+};
+
+/* 1: the TAP was made with a vnet header; 0: without; or a negative errno. */
+int virtio_net_has_header(int tap);
+
+/* -ENOMEM, or why the TAP cannot be prepared. */
+int virtio_net_create(const struct guest_memory *memory, const struct virtio_net_settings *settings, struct virtio_net **out);
+
+/* NULL is nothing. */
+void virtio_net_destroy(struct virtio_net *net);
+
+/* What a transport carries; the card's own. */
+struct virtio_device *virtio_net_device(struct virtio_net *net);
+
+/* What the guest may ask of the host with a frame of `size` bytes, header apart, under these features; anything else is a lie. */
+bool virtio_net_header_is_good(const struct virtio_net_hdr_v1 *header, uint64_t size, uint64_t features);
+
+#endif
