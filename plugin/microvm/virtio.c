@@ -123,6 +123,7 @@ void
 virtio_set_status(struct virtio_device *device, uint32_t status)
 {
     uint32_t before = own_status(device), added;
+    bool in_order;
 
     if (status == 0) {
         virtio_reset(device);
@@ -130,6 +131,7 @@ virtio_set_status(struct virtio_device *device, uint32_t status)
     }
     status &= STATUS_KNOWN;
     added = status & ~before;
+    in_order = order_is_good(status);
     /* 2.1.1: the driver must not clear a bit. */
     if ((before & ~status) != 0) {
         break_device(device, "the driver cleared a bit of the status");
@@ -138,7 +140,7 @@ virtio_set_status(struct virtio_device *device, uint32_t status)
     /* 2.2.2, 3.1.1: where the features are not good, the bit does not stay, which the driver looks for. */
     if ((added & VIRTIO_CONFIG_S_FEATURES_OK) != 0 && !features_are_good(device))
         status &= ~(uint32_t)VIRTIO_CONFIG_S_FEATURES_OK;
-    if (!order_is_good(status)) {
+    if (!in_order || !order_is_good(status)) {
         break_device(device, "the driver set the status out of order");
         return;
     }
