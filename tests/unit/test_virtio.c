@@ -312,7 +312,8 @@ test_many_requests(void **state)
     for (unsigned i = 1; i <= 70000; i++) {
         uint16_t *available = driver_at(driver, DRIVER_START + 0x400);
 
-        available[2 + DRIVER_QUEUE_SIZE] = (uint16_t)(i - 1); /* an interrupt for this one */
+        /* An interrupt for this one. */
+        __atomic_store_n(&available[2 + DRIVER_QUEUE_SIZE], (uint16_t)(i - 1), __ATOMIC_RELEASE);
         driver_offer(driver, 0, 0);
         driver_ring(driver, 0);
         if (i % 100 == 0 || i > 65000)
