@@ -12,7 +12,6 @@
 #define LAYOUT_GDT 0x500ULL
 #define LAYOUT_BOOT_PARAMS 0x7000ULL
 #define LAYOUT_PAGE_TABLES 0x9000ULL /* 6 pages */
-#define LAYOUT_STACK 0x8ff0ULL
 #define LAYOUT_COMMAND_LINE 0x20000ULL
 #define LAYOUT_LOW_MEMORY_END 0x9f000ULL
 /* Where a PC's firmware has its tables. */
@@ -29,10 +28,7 @@
 #define LAYOUT_IOAPIC 0xfec00000U
 #define LAYOUT_IOAPIC_ID 0
 #define LAYOUT_LOCAL_APIC 0xfee00000U
-/* KVM's own pages for real mode on processors that need them: three for the TSS, one for the identity map, below the firmware's end. */
-#define LAYOUT_IDENTITY_MAP 0xfffbc000U
 
-#define LAYOUT_I8042_DATA 0x60
 #define LAYOUT_I8042_COMMAND 0x64
 #define LAYOUT_RTC 0x70
 #define LAYOUT_RTC_LENGTH 2
@@ -41,7 +37,9 @@
 #define LAYOUT_SERIAL_GSI 4
 /* The registers that the FADT names: sleep control, sleep status, reset. */
 #define LAYOUT_POWER 0x600
+#define LAYOUT_POWER_SLEEP_CONTROL 0x600
+#define LAYOUT_POWER_SLEEP_STATUS 0x601
+#define LAYOUT_POWER_RESET 0x602
 #define LAYOUT_POWER_LENGTH 3
-#define LAYOUT_POWER_GSI 5
 
 #endif

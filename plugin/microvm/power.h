@@ -1,0 +1,29 @@
+/*
+ * How the guest ends: the sleep and reset registers that the FADT names (ACPI 6.5, 4.8.3.7 and 4.8.3.6). Whoever asks first decides; the
+ * event descriptor, the module's, then becomes readable and stays so. Any thread may ask.
+ */
+#ifndef VMSUP_PLUGIN_MICROVM_POWER_H
+#define VMSUP_PLUGIN_MICROVM_POWER_H
+
+#include "plugin/microvm/bus.h"
+
+enum power_request {
+    POWER_NONE,
+    POWER_OFF,
+    POWER_RESET,
+};
+
+struct power {
+    int event;
+    int request; /* enum power_request, atomic */
+};
+
+/* 0 or a negative errno; whoever made it closes `event`. */
+int power_init(struct power *power);
+void power_ask(struct power *power, enum power_request request);
+enum power_request power_asked(const struct power *power);
+
+/* For a bus; `device` is the struct power. */
+extern const struct device_operations power_operations;
+
+#endif
