@@ -74,7 +74,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/u
 all: programs $(EXAMPLES)
 
 programs: $(BUILD)/vmsup $(BUILD)/vmproc $(BUILD)/$(SONAME) $(BUILD)/libvmsup-plugin.a $(BUILD)/libcrosvm_plugin.so \
-	$(POLICIES:%=$(BUILD)/%)
+	$(BUILD)/plugin/microvm $(POLICIES:%=$(BUILD)/%)
 
 # --- generated sources
 
@@ -165,6 +165,15 @@ $(BUILD)/libvmsup-plugin.a: $(BUILD)/obj/vmsup-plugin.o
 	@rm -f $@
 	$(AR) rcs $@ $<
 
+# --- microvm, the device model that ships: linked as an author's program would be, one file for an empty room
+
+MICROVM_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/microvm/*.c))
+$(MICROVM_OBJECTS): CFLAGS_ALL += -Iplugin
+
+$(BUILD)/plugin/microvm: $(MICROVM_OBJECTS) $(BUILD)/libvmsup-plugin.a $(call lib,common)
+	@mkdir -p $(@D)
+	$(CC) $(STATIC_PIE) -o $@ $^ $(LIBS_VMPROC)
+
 # --- guests: assembled here, no loader, no header
 
 $(BUILD)/%.bin: %.S
@@ -218,7 +227,7 @@ install: all
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBEXECDIR)/examples' '$(DESTDIR)$(INCLUDEDIR)' \
 		'$(DESTDIR)$(DATADIR)/policy' '$(DESTDIR)$(DATADIR)/examples'
 	install -m 0755 $(BUILD)/vmsup '$(DESTDIR)$(SBINDIR)'
-	install -m 0755 $(BUILD)/vmproc '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(BUILD)/vmproc $(BUILD)/plugin/microvm '$(DESTDIR)$(LIBEXECDIR)'
 	install -m 0644 $(POLICIES) '$(DESTDIR)$(DATADIR)/policy'
 	install -m 0755 $(BUILD)/$(SONAME) $(BUILD)/libcrosvm_plugin.so '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libvmsup-plugin.so'

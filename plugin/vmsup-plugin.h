@@ -172,6 +172,12 @@ int vmsup_get_supported_cpuid(struct vmsup *self, uint32_t count, struct kvm_cpu
 int vmsup_get_emulated_cpuid(struct vmsup *self, uint32_t count, struct kvm_cpuid_entry2 *entries, uint32_t *out_count);
 int vmsup_get_msr_index_list(struct vmsup *self, uint32_t count, uint32_t *indices, uint32_t *out_count);
 
+/*
+ * A descriptor that was granted to the plugin under this name: VMSUP_FDS in the environment has NAME=NUMBER,… It stays the library's.
+ * -ENOENT: no such name; -EINVAL: the variable is malformed.
+ */
+int vmsup_granted_fd(const char *name);
+
 /* -ENODATA: the VM has no network. */
 int vmsup_net_get_config(struct vmsup *self, struct vmsup_net_config *config);
 

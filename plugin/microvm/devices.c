@@ -1,0 +1,133 @@
+#include "plugin/microvm/devices.h"
+
+#include "plugin/microvm/i8042.h"
+#include "plugin/microvm/layout.h"
+#include "plugin/microvm/virtio_blk.h"
+#include "plugin/microvm/virtio_mmio.h"
+#include "plugin/microvm/virtio_net.h"
+#include "plugin/microvm/virtio_rng.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static time_t
+host_time(void)
+{
+    return time(NULL);
+}
+
+static int
+create_platform(struct devices *devices, struct machine *machine)
+{
+    struct power *power = &devices->power;
+    int trigger, resample, result;
+
+    rtc_init(&devices->rtc, host_time);
+    if ((result = power_init(power)) < 0 || (result = machine_add_interrupt(machine, LAYOUT_SERIAL_GSI, &trigger, &resample)) < 0 ||
+        (result = serial_init(&devices->serial, STDIN_FILENO, STDOUT_FILENO, trigger, resample)) < 0)
+        return result;
+    const struct {
+        uint16_t start, length;
+        const struct device_operations *operations;
+        void *device;
+    } table[] = {
+        { LAYOUT_SERIAL, LAYOUT_SERIAL_LENGTH, &serial_operations, &devices->serial },
+        { LAYOUT_RTC, LAYOUT_RTC_LENGTH, &rtc_operations, &devices->rtc },
+        { LAYOUT_I8042_COMMAND, 1, &i8042_operations, power },
+        { LAYOUT_POWER, LAYOUT_POWER_LENGTH, &power_operations, power },
+    };
+    for (size_t i = 0; result == 0 && i < sizeof table / sizeof table[0]; i++)
+        result = machine_add_ports(machine, table[i].start, table[i].length, table[i].operations, table[i].device);
+    return result;
+}
+
+/* Into the next slot. */
+static int
+plug(struct devices *devices, struct machine *machine, struct virtio_device *device)
+{
+    const uint32_t slot = devices->virtio_count;
+    struct virtio_mmio_config config = {
+        .address = LAYOUT_VIRTIO_START + slot * LAYOUT_VIRTIO_LENGTH, .machine = machine,
+        .add_range = machine_add_memory_range, .add_doorbell = machine_add_doorbell,
+    };
+    struct virtio_mmio *mmio;
+    int result, resample;
+
+    if (slot == LAYOUT_VIRTIO_SLOTS)
+        return -ENOSPC;
+    result = machine_add_interrupt(machine, LAYOUT_VIRTIO_GSI + slot, &config.interrupt, &resample);
+    if (result == 0)
+        result = virtio_mmio_create(&config, device, &mmio);
+    if (result == 0)
+        devices->virtio_count++;
+    return result;
+}
+
+static int
+add_disk(struct devices *devices, struct machine *machine, const struct options_disk *disk)
+{
+    const struct virtio_blk_settings settings = {
+        .fd = vmsup_granted_fd(disk->name), .read_only = disk->read_only, .queues = 1, .serial = disk->name,
+    };
+    struct virtio_blk *blk;
+    int result;
+
+    if (settings.fd < 0)
+        return settings.fd;
+    result = virtio_blk_create(&machine->memory, &settings, &blk);
+    return result < 0 ? result : plug(devices, machine, virtio_blk_device(blk));
+}
+
+/* The guest's address is the host's with its last bit the other way, as one that nobody was given. */
+static int
+add_net(struct devices *devices, struct machine *machine)
+{
+    struct virtio_net_settings settings = { 0 };
+    struct vmsup_net_config config;
+    struct virtio_net *net;
+    int result = vmsup_net_get_config(machine->vm, &config), header;
+
+    if (result < 0)
+        return result;
+    header = virtio_net_has_header(config.tap_fd);
+    if (header < 0)
+        return header;
+    settings.tap = config.tap_fd;
+    settings.vnet_header = header == 1;
+    memcpy(settings.mac, config.host_mac_address, sizeof settings.mac);
+    settings.mac[0] = (uint8_t)((settings.mac[0] | 2) & ~1);
+    settings.mac[5] ^= 1;
+    result = virtio_net_create(&machine->memory, &settings, &net);
+    return result < 0 ? result : plug(devices, machine, virtio_net_device(net));
+}
+
+static int
+add_rng(struct devices *devices, struct machine *machine)
+{
+    struct virtio_rng *rng;
+    int result = virtio_rng_create(&machine->memory, &rng);
+
+    return result < 0 ? result : plug(devices, machine, virtio_rng_device(rng));
+}
+
+int
+devices_create(struct devices *devices, struct machine *machine, const struct options *options, const char **what)
+{
+    int result;
+
+    *devices = (struct devices){ 0 };
+    *what = "the serial port, the clock and the power registers";
+    if ((result = create_platform(devices, machine)) < 0)
+        return result;
+    for (size_t i = 0; i < options->disk_count; i++) {
+        *what = options->disk[i].name;
+        if ((result = add_disk(devices, machine, &options->disk[i])) < 0)
+            return result;
+    }
+    *what = "the network card";
+    if (options->net && (result = add_net(devices, machine)) < 0)
+        return result;
+    *what = "the entropy device";
+    return add_rng(devices, machine);
+}

@@ -1,0 +1,24 @@
+/*
+ * Which devices the machine has: the platform's own, and virtio devices as the options want them, each in the next free slot. They live as
+ * long as the process.
+ */
+#ifndef VMSUP_PLUGIN_MICROVM_DEVICES_H
+#define VMSUP_PLUGIN_MICROVM_DEVICES_H
+
+#include "plugin/microvm/machine.h"
+#include "plugin/microvm/options.h"
+#include "plugin/microvm/power.h"
+#include "plugin/microvm/rtc.h"
+#include "plugin/microvm/serial.h"
+
+struct devices {
+    struct power power;
+    struct rtc rtc;
+    struct serial serial;
+    uint32_t virtio_count;
+};
+
+/* 0, or a negative errno and what failed. */
+int devices_create(struct devices *devices, struct machine *machine, const struct options *options, const char **what);
+
+#endif

@@ -1,0 +1,242 @@
+#include "plugin/microvm/machine.h"
+
+#include "common/log.h"
+#include "plugin/microvm/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct vcpu_start {
+    struct machine *machine;
+    uint32_t number;
+};
+
+/* Two parts of one memfd, below the hole and above it. */
+static void
+place_memory(struct guest_memory *memory, uint8_t *host, uint64_t size)
+{
+    const uint64_t low = size < LAYOUT_HOLE_START ? size : LAYOUT_HOLE_START;
+
+    memory->region[memory->count++] = (struct guest_region){ .start = 0, .size = low, .host = host };
+    if (size > low)
+        memory->region[memory->count++] = (struct guest_region){ .start = LAYOUT_HOLE_END, .size = size - low, .host = host + low };
+}
+
+static int
+register_memory(struct machine *machine, int fd)
+{
+    struct vmsup_memory *slot;
+    uint64_t offset = 0;
+
+    for (size_t i = 0; i < machine->memory.count; i++) {
+        const struct guest_region *region = &machine->memory.region[i];
+        int result = vmsup_create_memory(machine->vm, fd, offset, region->size, region->start, false, false, &slot);
+
+        if (result < 0)
+            return result;
+        offset += region->size;
+    }
+    return 0;
+}
+
+static int
+create_memory(struct machine *machine, uint64_t size)
+{
+    int fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING), result;
+    void *host;
+
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
+        (host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)) == MAP_FAILED) {
+        result = -errno;
+    } else {
+        place_memory(&machine->memory, host, size);
+        result = register_memory(machine, fd);
+    }
+    close(fd);
+    return result;
+}
+
+static int
+look_at_processor(struct machine *machine)
+{
+    struct vmsup_vcpu *vcpu;
+    int result;
+
+    while ((result = vmsup_get_vcpu(machine->vm, machine->vcpu_count, &vcpu)) == 0)
+        machine->vcpu_count++;
+    if (result != -ENOENT)
+        return result;
+    result = vmsup_check_extension(machine->vm, KVM_CAP_TSC_DEADLINE_TIMER, &machine->deadline_timer);
+    if (result < 0)
+        return result;
+    return vmsup_get_supported_cpuid(machine->vm, CPUID_ENTRIES_MAX, machine->cpuid, &machine->cpuid_count);
+}
+
+int
+machine_create(struct machine *machine, uint64_t memory_size, const char **what)
+{
+    int result;
+
+    *machine = (struct machine){ .shutdown = -1 };
+    *what = "the connection to the VM";
+    if ((result = vmsup_connect(&machine->vm)) < 0 || (result = machine->shutdown = vmsup_get_shutdown_eventfd(machine->vm)) < 0)
+        return result;
+    *what = "guest memory";
+    if ((result = create_memory(machine, memory_size)) < 0)
+        return result;
+    *what = "the processor";
+    return look_at_processor(machine);
+}
+
+static int
+add_range(struct machine *machine, enum bus_space space, uint64_t start, uint64_t length, const struct device_operations *operations,
+          void *device)
+{
+    int result = bus_add(&machine->bus, space, start, length, operations, device);
+
+    return result < 0 ? result : vmsup_reserve_range(machine->vm, (uint32_t)space, start, length);
+}
+
+int
+machine_add_ports(struct machine *machine, uint16_t start, uint16_t length, const struct device_operations *operations, void *device)
+{
+    return add_range(machine, BUS_SPACE_PORTS, start, length, operations, device);
+}
+
+int
+machine_add_memory_range(void *machine, uint64_t start, uint64_t length, const struct device_operations *operations, void *device)
+{
+    return add_range(machine, BUS_SPACE_MEMORY, start, length, operations, device);
+}
+
+int
+machine_add_doorbell(void *context, uint64_t address, uint32_t value, int *fd)
+{
+    struct machine *machine = context;
+    uint8_t bytes[sizeof value];
+    struct vmsup_io *io;
+    int result;
+
+    memcpy(bytes, &value, sizeof value);
+    result = vmsup_create_io_event(machine->vm, VMSUP_ADDRESS_SPACE_MMIO, address, sizeof value, bytes, &io);
+    if (result == 0)
+        *fd = vmsup_io_event_fd(io);
+    return result;
+}
+
+int
+machine_add_interrupt(struct machine *machine, uint32_t gsi, int *trigger, int *resample)
+{
+    struct vmsup_irq *irq;
+    int result = vmsup_create_irq_event(machine->vm, gsi, &irq);
+
+    if (result < 0)
+        return result;
+    *trigger = vmsup_irq_event_get_fd(irq);
+    *resample = vmsup_irq_event_get_resample_fd(irq);
+    return 0;
+}
+
+/* The first event. What a vCPU's processor is; and where the first begins: the others wait for it to wake them by INIT and SIPI. */
+static int
+prepare_vcpu(struct machine *machine, uint32_t number, struct vmsup_vcpu *vcpu)
+{
+    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+    struct vmsup_vcpu_event event;
+    struct kvm_sregs sregs;
+    struct kvm_regs regs;
+    int result = vmsup_vcpu_wait(vcpu, &event);
+
+    if (result < 0)
+        return result;
+    memcpy(entries, machine->cpuid, machine->cpuid_count * sizeof entries[0]);
+    cpuid_fit(entries, machine->cpuid_count, number, machine->vcpu_count, machine->deadline_timer);
+    result = vmsup_vcpu_set_cpuid(vcpu, machine->cpuid_count, entries);
+    if (result == 0 && number == 0 && (result = vmsup_vcpu_get_sregs(vcpu, &sregs)) == 0) {
+        boot_set_registers(&machine->entry, &regs, &sregs);
+        if ((result = vmsup_vcpu_set_sregs(vcpu, &sregs)) == 0)
+            result = vmsup_vcpu_set_regs(vcpu, &regs);
+    }
+    return result < 0 ? result : vmsup_vcpu_resume(vcpu);
+}
+
+static void
+answer(const struct bus *bus, const struct vmsup_vcpu_event *event)
+{
+    const enum bus_space space = (enum bus_space)event->io_access.address_space;
+
+    if (event->io_access.is_write)
+        bus_write(bus, space, event->io_access.address, event->io_access.data, event->io_access.length);
+    else
+        bus_read(bus, space, event->io_access.address, event->io_access.data, event->io_access.length);
+}
+
+/* Until a wait fails: then the VM is ending, which the main thread sees for itself. */
+static void *
+run_vcpu(void *context)
+{
+    const struct vcpu_start start = *(struct vcpu_start *)context;
+    struct vmsup_vcpu_event event;
+    struct vmsup_vcpu *vcpu;
+    char name[16];
+    int result;
+
+    free(context);
+    snprintf(name, sizeof name, "vcpu%u", start.number);
+    pthread_setname_np(pthread_self(), name);
+    result = vmsup_get_vcpu(start.machine->vm, start.number, &vcpu);
+    if (result == 0)
+        result = prepare_vcpu(start.machine, start.number, vcpu);
+    if (result < 0) {
+        log_error("vCPU %u: %s", start.number, strerror(-result));
+        exit(EXIT_FAILURE);
+    }
+    while (vmsup_vcpu_wait(vcpu, &event) == 0) {
+        if (event.kind == VMSUP_VCPU_EVENT_KIND_IO_ACCESS)
+            answer(&start.machine->bus, &event);
+        if (vmsup_vcpu_resume(vcpu) < 0)
+            break;
+    }
+    return NULL;
+}
+
+static int
+start_thread(struct machine *machine, uint32_t number)
+{
+    struct vcpu_start *start = malloc(sizeof *start);
+    pthread_t thread;
+    int result;
+
+    if (start == NULL)
+        return -ENOMEM;
+    *start = (struct vcpu_start){ .machine = machine, .number = number };
+    result = pthread_create(&thread, NULL, run_vcpu, start);
+    if (result != 0) {
+        free(start);
+        return -result;
+    }
+    pthread_detach(thread);
+    return 0;
+}
+
+int
+machine_start(struct machine *machine, const struct boot_entry *entry, const char **what)
+{
+    int result;
+
+    machine->entry = *entry;
+    *what = "the VM";
+    result = vmsup_start(machine->vm);
+    *what = "a vCPU's thread";
+    for (uint32_t i = 0; result == 0 && i < machine->vcpu_count; i++)
+        result = start_thread(machine, i);
+    return result;
+}

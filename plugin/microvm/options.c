@@ -1,0 +1,97 @@
+#include "plugin/microvm/options.h"
+
+#include "common/log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+int
+options_parse_size(const char *text, uint64_t *size)
+{
+    static const char units[] = "KMG";
+    const char *unit;
+    uint64_t value = 0;
+
+    if (*text < '0' || *text > '9')
+        return -EINVAL;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (__builtin_mul_overflow(value, UINT64_C(10), &value) || __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
+            return -EINVAL;
+    if (*text != '\0') {
+        unit = strchr(units, *text++);
+        if (unit == NULL || *text != '\0' || __builtin_mul_overflow(value, UINT64_C(1024) << (10 * (unit - units)), &value))
+            return -EINVAL;
+    }
+    *size = value;
+    return 0;
+}
+
+static int
+set_memory(const char *text, struct options *options)
+{
+    if (options_parse_size(text, &options->memory) == 0 && options->memory >= OPTIONS_MEMORY_MIN &&
+        options->memory <= OPTIONS_MEMORY_MAX && options->memory % LAYOUT_PAGE == 0)
+        return 0;
+    log_error("--memory: %s is not a whole number of 4K pages from 32M to 1024G", text);
+    return -EINVAL;
+}
+
+static int
+add_disk(char *text, struct options *options)
+{
+    char *comma = strchr(text, ',');
+
+    if (options->disk_count == OPTIONS_DISKS_MAX) {
+        log_error("--disk: %s is one more than the %d that there may be", text, OPTIONS_DISKS_MAX);
+        return -EINVAL;
+    }
+    if (*text == '\0' || comma == text || (comma != NULL && strcmp(comma, ",ro") != 0)) {
+        log_error("--disk: %s is not NAME or NAME,ro", text);
+        return -EINVAL;
+    }
+    if (comma != NULL)
+        *comma = '\0';
+    options->disk[options->disk_count++] = (struct options_disk){ .name = text, .read_only = comma != NULL };
+    return 0;
+}
+
+int
+options_parse(int argc, char **argv, struct options *options)
+{
+    static const struct option known[] = {
+        { "memory", required_argument, NULL, 'm' }, { "cmdline", required_argument, NULL, 'c' },
+        { "disk", required_argument, NULL, 'd' },   { "net", no_argument, NULL, 'n' },
+        { 0 },
+    };
+    int option, result = 0;
+
+    *options = (struct options){ .memory = OPTIONS_MEMORY_DEFAULT, .command_line = "console=ttyS0" };
+    optind = 0;
+    opterr = 0;
+    while (result == 0 && (option = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
+        switch (option) {
+        case 'm':
+            result = set_memory(optarg, options);
+            break;
+        case 'c':
+            options->command_line = optarg;
+            break;
+        case 'd':
+            result = add_disk(optarg, options);
+            break;
+        case 'n':
+            options->net = true;
+            break;
+        default:
+            log_error("%s: %s", argv[optind - 1], option == ':' ? "a value is missing" : "no option of microvm's");
+            result = -EINVAL;
+            break;
+        }
+    }
+    if (result == 0 && optind < argc) {
+        log_error("%s: microvm takes options only", argv[optind]);
+        result = -EINVAL;
+    }
+    return result;
+}

@@ -1,0 +1,35 @@
+/* What microvm is told on its command line. All strings are those of main()'s arguments. */
+#ifndef VMSUP_PLUGIN_MICROVM_OPTIONS_H
+#define VMSUP_PLUGIN_MICROVM_OPTIONS_H
+
+#include "plugin/microvm/layout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OPTIONS_MEMORY_MIN (32ULL << 20)
+#define OPTIONS_MEMORY_MAX (1ULL << 40)
+#define OPTIONS_MEMORY_DEFAULT (256ULL << 20)
+#define OPTIONS_DISKS_MAX (LAYOUT_VIRTIO_SLOTS - 2) /* a card and the entropy device have slots, too */
+
+struct options_disk {
+    const char *name; /* of the grant */
+    bool read_only;
+};
+
+struct options {
+    uint64_t memory;
+    const char *command_line;
+    struct options_disk disk[OPTIONS_DISKS_MAX];
+    size_t disk_count;
+    bool net;
+};
+
+/* 0, or -EINVAL after a line about the mistake to the log. A disk's argument is cut at its comma. */
+int options_parse(int argc, char **argv, struct options *options);
+
+/* Bytes, or with K, M or G behind: 0, or -EINVAL. */
+int options_parse_size(const char *text, uint64_t *size);
+
+#endif
