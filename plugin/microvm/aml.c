@@ -152,8 +152,8 @@ aml_end(struct aml *aml, size_t start)
     aml->size += size;
 }
 
-/* A buffer's size is an integer before its bytes, here always of two bytes, to be known at the end. */
-#define BUFFER_HEADER 3
+/* A buffer's size is an integer before its bytes, here always of one byte, to be known at the end. */
+#define BUFFER_HEADER 2
 
 size_t
 aml_resources_begin(struct aml *aml)
@@ -162,8 +162,8 @@ aml_resources_begin(struct aml *aml)
 
     aml_byte(aml, BUFFER_OP);
     start = aml->size;
-    aml_byte(aml, WORD_PREFIX);
-    put_u16(aml, 0);
+    aml_byte(aml, BYTE_PREFIX);
+    aml_byte(aml, 0);
     return start;
 }
 
@@ -205,13 +205,14 @@ aml_interrupt(struct aml *aml, uint32_t gsi, enum aml_trigger trigger)
 void
 aml_resources_end(struct aml *aml, size_t start)
 {
-    uint16_t size;
+    size_t size;
 
     aml_byte(aml, 0x79);
     aml_byte(aml, 0);
     if (!aml->full) {
-        size = (uint16_t)(aml->size - start - BUFFER_HEADER);
-        memcpy(aml->bytes + start + 1, &size, sizeof size);
+        size = aml->size - start - BUFFER_HEADER;
+        aml->full = size > UINT8_MAX;
+        aml->bytes[start + 1] = (uint8_t)size;
     }
     aml_end(aml, start);
 }

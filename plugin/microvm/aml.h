@@ -34,7 +34,7 @@ size_t aml_device_begin(struct aml *aml, const char *name);
 size_t aml_package_begin(struct aml *aml, uint8_t elements);
 void aml_end(struct aml *aml, size_t start);
 
-/* A resource template (6.4): a buffer of descriptors. aml_resources_end() closes it. */
+/* A resource template (6.4): a buffer of descriptors, of 255 bytes at most. aml_resources_end() closes it. */
 enum aml_trigger {
     AML_LEVEL = 0x01, /* and active high, exclusive, consumed (6.4.3.6) */
     AML_EDGE = 0x03,

@@ -1,0 +1,264 @@
+/* microvm's small parts: bus, power registers, keyboard controller, clock, processor, options. */
+#include "plugin/microvm/acpi.h"
+#include "plugin/microvm/cpuid.h"
+#include "plugin/microvm/i8042.h"
+#include "plugin/microvm/options.h"
+#include "plugin/microvm/power.h"
+#include "plugin/microvm/rtc.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static uint64_t last_offset;
+
+static void
+note_read(void *device, uint64_t offset, uint8_t *data, size_t size)
+{
+    (void)size;
+    last_offset = offset;
+    data[0] = *(uint8_t *)device;
+}
+
+static void
+note_write(void *device, uint64_t offset, const uint8_t *data, size_t size)
+{
+    (void)size;
+    last_offset = offset;
+    *(uint8_t *)device = data[0];
+}
+
+static const struct device_operations notes = { note_read, note_write };
+
+static void
+test_bus(void **state)
+{
+    struct bus bus = { 0 };
+    uint8_t port = 1, memory = 2, data[4] = { 9, 9, 9, 9 };
+
+    (void)state;
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0x100, 8, &notes, &port), 0);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_MEMORY, 0x100, 8, &notes, &memory), 0);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0x107, 1, &notes, &port), -EEXIST);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0xf9, 8, &notes, &port), -EEXIST);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0xf8, 8, &notes, &port), 0);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0x200, 0, &notes, &port), -EINVAL);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_MEMORY, UINT64_MAX - 1, 2, &notes, &port), -EINVAL);
+    bus_read(&bus, BUS_SPACE_PORTS, 0x107, data, 4);
+    assert_memory_equal(data, "\1\0\0\0", 4);
+    assert_int_equal(last_offset, 7);
+    bus_write(&bus, BUS_SPACE_MEMORY, 0x103, (const uint8_t *)"x", 1);
+    assert_int_equal(memory, 'x');
+    assert_int_equal(last_offset, 3);
+    memset(data, 9, sizeof data);
+    bus_read(&bus, BUS_SPACE_PORTS, 0x108, data, 4);
+    assert_memory_equal(data, "\0\0\0\0", 4);
+    bus_write(&bus, BUS_SPACE_PORTS, 0x108, data, 4);
+    assert_int_equal(port, 1);
+    while (bus.count < BUS_RANGES_MAX)
+        assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0x1000 + bus.count, 1, &notes, &port), 0);
+    assert_int_equal(bus_add(&bus, BUS_SPACE_PORTS, 0x300, 1, &notes, &port), -ENOSPC);
+}
+
+static enum power_request
+after_write(const struct device_operations *operations, uint64_t offset, uint8_t value)
+{
+    enum power_request asked;
+    struct power power;
+
+    assert_int_equal(power_init(&power), 0);
+    operations->write(&power, offset, &value, 1);
+    asked = power_asked(&power);
+    close(power.event);
+    return asked;
+}
+
+static void
+test_power(void **state)
+{
+    struct power power;
+    uint64_t count;
+
+    (void)state;
+    assert_int_equal(after_write(&power_operations, 0, 0x20 | ACPI_SLEEP_TYPE_OFF << 2), POWER_OFF);
+    assert_int_equal(after_write(&power_operations, 0, ACPI_SLEEP_TYPE_OFF << 2), POWER_NONE);
+    assert_int_equal(after_write(&power_operations, 0, 0x20 | 3 << 2), POWER_NONE);
+    assert_int_equal(after_write(&power_operations, 1, 0x80), POWER_NONE);
+    assert_int_equal(after_write(&power_operations, 2, ACPI_RESET_VALUE), POWER_RESET);
+    assert_int_equal(after_write(&power_operations, 2, 0), POWER_NONE);
+    assert_int_equal(after_write(&i8042_operations, 0, 0xfe), POWER_RESET);
+    assert_int_equal(after_write(&i8042_operations, 0, 0xd1), POWER_NONE);
+    /* The first to ask decides. */
+    assert_int_equal(power_init(&power), 0);
+    power_ask(&power, POWER_RESET);
+    power_ask(&power, POWER_OFF);
+    assert_int_equal(power_asked(&power), POWER_RESET);
+    assert_int_equal(read(power.event, &count, sizeof count), sizeof count);
+    assert_int_equal(count, 1);
+    close(power.event);
+}
+
+/* Thursday, 2026-12-31, 23:05:09. */
+static time_t
+some_time(void)
+{
+    return 1798758309;
+}
+
+static uint8_t
+clock_read(struct rtc *rtc, uint8_t index)
+{
+    uint8_t byte;
+
+    rtc_operations.write(rtc, 0, &index, 1);
+    rtc_operations.read(rtc, 1, &byte, 1);
+    return byte;
+}
+
+static void
+clock_write(struct rtc *rtc, uint8_t index, uint8_t byte)
+{
+    rtc_operations.write(rtc, 0, &index, 1);
+    rtc_operations.write(rtc, 1, &byte, 1);
+}
+
+static void
+test_clock(void **state)
+{
+    static const uint8_t decimal[][2] = { { 0, 0x09 }, { 2, 0x05 }, { 4, 0x23 }, { 6, 0x05 },    { 7, 0x31 },
+                                          { 8, 0x12 }, { 9, 0x26 }, { 0x32, 0x20 }, { 0x0d, 0x80 } };
+    struct rtc rtc;
+
+    (void)state;
+    rtc_init(&rtc, some_time);
+    for (size_t i = 0; i < sizeof decimal / sizeof decimal[0]; i++)
+        assert_int_equal(clock_read(&rtc, decimal[i][0]), decimal[i][1]);
+    clock_write(&rtc, 0x0b, 0x06);
+    assert_int_equal(clock_read(&rtc, 4), 23);
+    assert_int_equal(clock_read(&rtc, 9), 26);
+    clock_write(&rtc, 0x0b, 0x00);
+    assert_int_equal(clock_read(&rtc, 4), 0x80 | 0x11);
+    /* The time is the host's; the rest is memory, and the index wraps. */
+    clock_write(&rtc, 0, 0x33);
+    assert_int_equal(clock_read(&rtc, 0), 0x09);
+    clock_write(&rtc, 0x0d, 0);
+    assert_int_equal(clock_read(&rtc, 0x0d), 0x80);
+    clock_write(&rtc, 0x7f, 0xab);
+    assert_int_equal(clock_read(&rtc, 0xff), 0xab);
+}
+
+static void
+test_processor(void **state)
+{
+    struct kvm_cpuid_entry2 entries[] = {
+        { .function = 1, .ebx = 0x00010800, .ecx = 1, .edx = 1 },
+        { .function = 4, .index = 0, .eax = 0xfc1fc121 },
+        { .function = 4, .index = 3, .eax = 0xfc1fc163 },
+        { .function = 0xb, .index = 0, .edx = 77 },
+        { .function = 0xb, .index = 1 },
+        { .function = 0x80000008, .ecx = 0x7fff },
+        { .function = 0x8000001e, .eax = 77, .ebx = 0x100, .ecx = 7 },
+        { .function = 7, .ebx = 0x1234 },
+    };
+
+    (void)state;
+    cpuid_fit(entries, sizeof entries / sizeof entries[0], 2, 3, true);
+    assert_int_equal(entries[0].ebx, 0x02040800);
+    assert_int_equal(entries[0].ecx, 1U << 31 | 1U << 24 | 1U << 21 | 1);
+    assert_int_equal(entries[0].edx, 1U << 28 | 1);
+    assert_int_equal(entries[1].eax, 3U << 26 | 0x0121);
+    assert_int_equal(entries[2].eax, 3U << 26 | 3U << 14 | 0x0163);
+    assert_int_equal(entries[3].ebx, 1);
+    assert_int_equal(entries[3].ecx, 0x100);
+    assert_int_equal(entries[3].edx, 2);
+    assert_int_equal(entries[4].eax, 2);
+    assert_int_equal(entries[4].ebx, 3);
+    assert_int_equal(entries[4].ecx, 0x201);
+    assert_int_equal(entries[5].ecx, 0x2f02);
+    assert_int_equal(entries[6].eax, 2);
+    assert_int_equal(entries[6].ebx, 2);
+    assert_int_equal(entries[6].ecx, 0);
+    assert_int_equal(entries[7].ebx, 0x1234);
+    cpuid_fit(entries, 1, 0, 1, false);
+    assert_int_equal(entries[0].ebx, 0x00010800);
+    assert_int_equal(entries[0].ecx, 1U << 31 | 1U << 21 | 1);
+    assert_int_equal(entries[0].edx, 1);
+}
+
+static void
+test_sizes(void **state)
+{
+    static const char *const wrong[] = { "", "M", "-1", "1Gx", "1T", " 1", "18446744073709551616", "17179869184G", "0x10" };
+    uint64_t size;
+
+    (void)state;
+    assert_int_equal(options_parse_size("4096", &size), 0);
+    assert_int_equal(size, 4096);
+    assert_int_equal(options_parse_size("3K", &size), 0);
+    assert_int_equal(size, 3072);
+    assert_int_equal(options_parse_size("17179869183G", &size), 0);
+    assert_int_equal(size, 17179869183ULL << 30);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(options_parse_size(wrong[i], &size), -EINVAL);
+}
+
+static int
+parse(struct options *options, const char *first, const char *second)
+{
+    static char words[3][64];
+    char *argv[] = { words[0], words[1], words[2], NULL };
+
+    snprintf(words[0], sizeof words[0], "microvm");
+    snprintf(words[1], sizeof words[1], "%s", first);
+    snprintf(words[2], sizeof words[2], "%s", second == NULL ? "" : second);
+    if (second == NULL)
+        argv[2] = NULL;
+    return options_parse(second == NULL ? 2 : 3, argv, options);
+}
+
+static void
+test_options(void **state)
+{
+    static const char *const wrong[][2] = {
+        { "--memory", "31M" }, { "--memory", "33554433" }, { "--memory", "1025G" }, { "--memory", NULL },  { "--disk", "" },
+        { "--disk", ",ro" },   { "--disk", "a,rw" },       { "--disk", "a,ro,ro" }, { "--what", NULL },    { "word", NULL },
+    };
+    char disks[OPTIONS_DISKS_MAX + 1][16], *argv[OPTIONS_DISKS_MAX + 3] = { disks[0] };
+    struct options options;
+
+    (void)state;
+    assert_int_equal(parse(&options, "--net", "--memory=32M"), 0);
+    assert_true(options.net);
+    assert_int_equal(options.memory, 32 << 20);
+    assert_int_equal(parse(&options, "--disk", "root,ro"), 0);
+    assert_int_equal(options.disk_count, 1);
+    assert_string_equal(options.disk[0].name, "root");
+    assert_true(options.disk[0].read_only);
+    assert_int_equal(parse(&options, "--cmdline", "a b"), 0);
+    assert_string_equal(options.command_line, "a b");
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(parse(&options, wrong[i][0], wrong[i][1]), -EINVAL);
+    for (int i = 1; i <= OPTIONS_DISKS_MAX + 1; i++) {
+        snprintf(disks[i - 1], sizeof disks[i - 1], "--disk=%d", i);
+        argv[i] = disks[i - 1];
+        assert_int_equal(options_parse(i + 1, argv, &options), i <= OPTIONS_DISKS_MAX ? 0 : -EINVAL);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_processor), cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
