@@ -18,11 +18,12 @@ host_time(void)
 }
 
 static int
-create_platform(struct devices *devices, struct machine *machine)
+add_platform(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct power *power = &devices->power;
     int trigger, resample, result;
 
+    (void)options;
     rtc_init(&devices->rtc, host_time);
     if ((result = power_init(power)) < 0 || (result = machine_add_interrupt(machine, LAYOUT_SERIAL_GSI, &trigger, &resample)) < 0 ||
         (result = serial_init(&devices->serial, STDIN_FILENO, STDOUT_FILENO, trigger, resample)) < 0)
@@ -31,14 +32,15 @@ create_platform(struct devices *devices, struct machine *machine)
         uint16_t start, length;
         const struct device_operations *operations;
         void *device;
-    } table[] = {
+    } port_table[] = {
         { LAYOUT_SERIAL, LAYOUT_SERIAL_LENGTH, &serial_operations, &devices->serial },
         { LAYOUT_RTC, LAYOUT_RTC_LENGTH, &rtc_operations, &devices->rtc },
         { LAYOUT_I8042_COMMAND, 1, &i8042_operations, power },
         { LAYOUT_POWER, LAYOUT_POWER_LENGTH, &power_operations, power },
     };
-    for (size_t i = 0; result == 0 && i < sizeof table / sizeof table[0]; i++)
-        result = machine_add_ports(machine, table[i].start, table[i].length, table[i].operations, table[i].device);
+    for (size_t i = 0; result == 0 && i < sizeof port_table / sizeof port_table[0]; i++)
+        result = machine_add_ports(machine, port_table[i].start, port_table[i].length, port_table[i].operations,
+                                   port_table[i].device);
     return result;
 }
 
@@ -79,15 +81,28 @@ add_disk(struct devices *devices, struct machine *machine, const struct options_
     return result < 0 ? result : plug(devices, machine, virtio_blk_device(blk));
 }
 
+static int
+add_disks(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < options->disk_count; i++)
+        result = add_disk(devices, machine, &options->disk[i]);
+    return result;
+}
+
 /* The guest's address is the host's with its last bit the other way, as one that nobody was given. */
 static int
-add_net(struct devices *devices, struct machine *machine)
+add_net(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct virtio_net_settings settings = { 0 };
     struct vmsup_net_config config;
     struct virtio_net *net;
-    int result = vmsup_net_get_config(machine->vm, &config), header;
+    int result, header;
 
+    if (!options->net)
+        return 0;
+    result = vmsup_net_get_config(machine->vm, &config);
     if (result < 0)
         return result;
     header = virtio_net_has_header(config.tap_fd);
@@ -103,31 +118,35 @@ add_net(struct devices *devices, struct machine *machine)
 }
 
 static int
-add_rng(struct devices *devices, struct machine *machine)
+add_rng(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct virtio_rng *rng;
     int result = virtio_rng_create(&machine->memory, &rng);
 
+    (void)options;
     return result < 0 ? result : plug(devices, machine, virtio_rng_device(rng));
 }
+
+/* Which devices there are, in the order of their slots. Each looks by itself whether the options ask for it. */
+static const struct {
+    const char *what;
+    int (*add)(struct devices *devices, struct machine *machine, const struct options *options);
+} device_table[] = {
+    { "the serial port, the clock and the power registers", add_platform },
+    { "a disk", add_disks },
+    { "the network card", add_net },
+    { "the entropy device", add_rng },
+};
 
 int
 devices_create(struct devices *devices, struct machine *machine, const struct options *options, const char **what)
 {
-    int result;
+    int result = 0;
 
     *devices = (struct devices){ 0 };
-    *what = "the serial port, the clock and the power registers";
-    if ((result = create_platform(devices, machine)) < 0)
-        return result;
-    for (size_t i = 0; i < options->disk_count; i++) {
-        *what = options->disk[i].name;
-        if ((result = add_disk(devices, machine, &options->disk[i])) < 0)
-            return result;
+    for (size_t i = 0; result == 0 && i < sizeof device_table / sizeof device_table[0]; i++) {
+        *what = device_table[i].what;
+        result = device_table[i].add(devices, machine, options);
     }
-    *what = "the network card";
-    if (options->net && (result = add_net(devices, machine)) < 0)
-        return result;
-    *what = "the entropy device";
-    return add_rng(devices, machine);
+    return result;
 }
