@@ -3,41 +3,26 @@
  * changes; how long a start takes; how much memory each process has. A table on standard output, and the same numbers as JSON in the
  * file named by the first argument. Every number is a median. usage: bench OUT.json, from the build folder's tests/bench, as root
  */
+#include "child.h"
 #include "rounds.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <err.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <libgen.h>
 #include <limits.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define STARTS 25
 /* How often each way of answering exits is measured. */
 #define TURNS 5
-#define PROCESSES 3
 #define LINE_MAX_BYTES 256
 
-struct child {
-    pid_t pid;
-    FILE *in, *out;
-};
-
-/* The processes of one VM: supervisor, vmproc, plugin. */
-struct vm_processes {
-    pid_t pid[PROCESSES];
-};
-
-static const char *const process_names[PROCESSES] = { "supervisor", "vmproc", "plugin" };
+static const char *const process_names[CHILD_VM_PROCESSES] = { "supervisor", "vmproc", "plugin" };
 
 static char folder[PATH_MAX];
 
@@ -49,55 +34,6 @@ beside(const char *name)
     if (asprintf(&path, "%s/%s", folder, name) < 0)
         err(1, "memory");
     return path;
-}
-
-static void
-pin(pid_t task, int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET((size_t)cpu, &set);
-    if (sched_setaffinity(task, sizeof set, &set) < 0)
-        err(1, "pinning task %d to CPU %d", task, cpu);
-}
-
-static struct child
-run_child(char *const argv[], int cpu)
-{
-    struct child child;
-    int in[2], out[2];
-
-    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
-        err(1, "pipe");
-    child.pid = fork();
-    if (child.pid < 0)
-        err(1, "fork");
-    if (child.pid == 0) {
-        pin(0, cpu);
-        dup2(in[0], STDIN_FILENO);
-        dup2(out[1], STDOUT_FILENO);
-        execv(argv[0], argv);
-        err(127, "%s", argv[0]);
-    }
-    close(in[0]);
-    close(out[1]);
-    child.in = fdopen(in[1], "w");
-    child.out = fdopen(out[0], "r");
-    if (child.in == NULL || child.out == NULL)
-        err(1, "fdopen");
-    return child;
-}
-
-static void
-end_child(struct child *child)
-{
-    int status;
-
-    fclose(child->in);
-    fclose(child->out);
-    if (waitpid(child->pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        errx(1, "a measured program failed: status %#x", (unsigned)status);
 }
 
 /* Reads "NAME<tab>NUMBER" lines to the end into the object. */
@@ -120,61 +56,14 @@ read_results(FILE *in, json_t *results)
 static json_t *
 measure_floor(char *argv[])
 {
-    struct child child = run_child(argv, 0);
+    struct child child = child_run(argv, 0);
     json_t *results = json_object();
 
     read_results(child.out, results);
-    end_child(&child);
+    child_end(&child);
     for (size_t i = 0; argv[i] != NULL; i++)
         free(argv[i]);
     return results;
-}
-
-static long
-read_number(const char *path, const char *name)
-{
-    char line[LINE_MAX_BYTES];
-    FILE *file = fopen(path, "re");
-    long number = -1;
-
-    if (file == NULL)
-        return -1;
-    while (number < 0 && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, name, strlen(name)) == 0)
-            number = strtol(line + strlen(name), NULL, 10);
-    fclose(file);
-    return number;
-}
-
-/* The supervisor's two children, told apart by their names. */
-static struct vm_processes
-find_processes(pid_t supervisor)
-{
-    struct vm_processes found = { .pid = { supervisor } };
-    DIR *proc = opendir("/proc");
-    struct dirent *entry;
-
-    while (proc != NULL && (entry = readdir(proc)) != NULL) {
-        char path[PATH_MAX], comm[LINE_MAX_BYTES] = "";
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/%s/status", entry->d_name);
-        if (!isdigit((unsigned char)entry->d_name[0]) || read_number(path, "PPid:") != supervisor)
-            continue;
-        snprintf(path, sizeof path, "/proc/%s/comm", entry->d_name);
-        file = fopen(path, "re");
-        if (file == NULL)
-            continue;
-        if (fgets(comm, sizeof comm, file) == NULL)
-            comm[0] = '\0';
-        fclose(file);
-        found.pid[strcmp(comm, "vmproc\n") == 0 ? 1 : 2] = (pid_t)atol(entry->d_name);
-    }
-    if (proc != NULL)
-        closedir(proc);
-    if (found.pid[1] == 0 || found.pid[2] == 0)
-        errx(1, "the VM's processes were not found");
-    return found;
 }
 
 static void
@@ -190,7 +79,7 @@ pin_threads(pid_t pid, int cpu)
         err(1, "%s", path);
     while ((entry = readdir(tasks)) != NULL)
         if (isdigit((unsigned char)entry->d_name[0]))
-            pin((pid_t)atol(entry->d_name), cpu);
+            child_pin((pid_t)atol(entry->d_name), cpu);
     closedir(tasks);
 }
 
@@ -199,11 +88,11 @@ measure_memory(const struct vm_processes *processes)
 {
     json_t *memory = json_object();
 
-    for (int i = 0; i < PROCESSES; i++) {
+    for (int i = 0; i < CHILD_VM_PROCESSES; i++) {
         char path[PATH_MAX];
 
         snprintf(path, sizeof path, "/proc/%d/smaps_rollup", processes->pid[i]);
-        json_object_set_new(memory, process_names[i], json_integer(read_number(path, "Pss:")));
+        json_object_set_new(memory, process_names[i], json_integer(child_read_number(path, "Pss:")));
     }
     return memory;
 }
@@ -214,21 +103,21 @@ measure_vmsup(int plugin_cpu, json_t **memory)
 {
     char *argv[] = { beside("../../vmsup"), "start", "-f", "--log-level", "warning", "--plugin", beside("plugin"), "bench",
                      NULL };
-    struct child child = run_child(argv, 0);
+    struct child child = child_run(argv, 0);
     json_t *results = json_object();
     struct vm_processes processes;
     char line[LINE_MAX_BYTES];
 
     if (fgets(line, sizeof line, child.out) == NULL || strcmp(line, "ready\n") != 0)
         errx(1, "the plugin did not become ready");
-    processes = find_processes(child.pid);
+    processes = child_find_vm(child.pid);
     pin_threads(processes.pid[2], plugin_cpu);
     if (*memory == NULL)
         *memory = measure_memory(&processes);
     fputs("go\n", child.in);
     fflush(child.in);
     read_results(child.out, results);
-    end_child(&child);
+    child_end(&child);
     free(argv[0]);
     free(argv[6]);
     return results;
@@ -242,11 +131,11 @@ static void
 measure_start(char *const argv[], struct start_times *times, int i)
 {
     uint64_t began = bench_now();
-    struct child child = run_child(argv, 0);
+    struct child child = child_run(argv, 0);
     json_t *results = json_object();
 
     read_results(child.out, results);
-    end_child(&child);
+    child_end(&child);
     times->gone[i] = bench_now() - began;
     times->at_main[i] = (uint64_t)json_integer_value(json_object_get(results, "main")) - began;
     times->first_exit[i] = (uint64_t)json_integer_value(json_object_get(results, "first exit")) - began;
@@ -350,7 +239,7 @@ print_rest(json_t *report)
         printf("%-36s %10lld %10lld\n", steps[i], json_integer_value(json_object_get(floor_start, steps[i])),
                json_integer_value(json_object_get(start, steps[i])));
     printf("\n%-36s\n", "memory, KiB (proportional set size)");
-    for (int i = 0; i < PROCESSES; i++)
+    for (int i = 0; i < CHILD_VM_PROCESSES; i++)
         printf("%-36s %10lld\n", process_names[i],
                json_integer_value(json_object_get(json_object_get(report, "memory"), process_names[i])));
 }

@@ -1,9 +1,10 @@
-# The bench: a plain KVM_RUN loop and a plugin that answer the same guest, and the program that runs and compares both.
+# The bench: a plain KVM_RUN loop and a plugin that answer the same guest, and the program that runs and compares both; and one that
+# compares what a Linux guest has of microvm with what it has of another monitor's.
 
 BENCH := $(BUILD)/tests/bench
 BENCH_CFLAGS := $(EXAMPLE_CFLAGS) -Wa,-I$(BENCH) -Itests/bench -DLIBBSD_OVERLAY -isystem /usr/include/bsd
 
-$(BENCH)/%.o: tests/bench/%.c tests/bench/rounds.h $(BENCH)/guest.bin plugin/vmsup-plugin.h
+$(BENCH)/%.o: tests/bench/%.c $(wildcard tests/bench/*.h) $(BENCH)/guest.bin plugin/vmsup-plugin.h
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -c -o $@ $<
 
@@ -13,8 +14,20 @@ $(BENCH)/floor: $(BENCH)/floor.o $(BENCH)/rounds.o
 $(BENCH)/plugin: $(BENCH)/plugin.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
 	$(CC) $(LDHARDENING) -o $@ $(BENCH)/plugin.o $(BENCH)/rounds.o -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin
 
-$(BENCH)/bench: $(BENCH)/bench.o $(BENCH)/rounds.o
+$(BENCH)/bench: $(BENCH)/bench.o $(BENCH)/child.o $(BENCH)/rounds.o
 	$(CC) $(LDHARDENING) -o $@ $^ -ljansson -lbsd
 
-bench: setup programs $(BENCH)/floor $(BENCH)/plugin $(BENCH)/bench
+$(BENCH)/linux: $(BENCH)/linux.o $(BENCH)/linux_server.o $(BENCH)/child.o $(BENCH)/rounds.o
+	$(CC) $(LDHARDENING) -o $@ $^ -ljansson -lbsd
+
+# The only program of a guest's initramfs.
+$(BENCH)/linux_guest: $(BENCH)/linux_guest.o
+	$(CC) -static -o $@ $<
+
+BENCH_PROGRAMS := $(addprefix $(BENCH)/,floor plugin bench linux linux_guest)
+
+# Linux needs a KVM that runs it: this machine's, or else that of the test bed.
+bench: setup programs $(BENCH_PROGRAMS)
 	$(BENCH)/bench $(BUILD)/bench.json
+	if [ -d /sys/module/kvm_amd ] || [ -d /sys/module/kvm_intel ]; then BUILD='$(abspath $(BUILD))' tests/run tap bench; \
+	else BUILD='$(abspath $(BUILD))' BED_EXTRA_PACKAGES='cpio qemu-system-x86' tests/bed/run bench; fi
