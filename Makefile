@@ -238,6 +238,7 @@ install: all
 	chmod 0644 '$(DESTDIR)$(LIBDIR)/pkgconfig/vmsup-plugin.pc'
 	install -m 0755 $(EXAMPLES) '$(DESTDIR)$(LIBEXECDIR)/examples'
 	install -m 0644 $(wildcard plugin/examples/*.[chS]) '$(DESTDIR)$(DATADIR)/examples'
+	install -m 0755 plugin/examples/debian-image '$(DESTDIR)$(DATADIR)/examples'
 	for page in man/*.[1-9]; do \
 		install -d '$(DESTDIR)$(MANDIR)'/man$${page##*.} && \
 		install -m 0644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.} || exit 1; \
