@@ -1,15 +1,14 @@
 /*
- * Puts a Linux kernel into guest memory as its 64-bit boot protocol wants it (Linux, Documentation/arch/x86/boot.rst): the kernel itself,
- * its initrd, command line, map of memory, page tables and a GDT; and tells where the first vCPU begins. The descriptors are borrowed,
- * and read at their beginning whatever their offset is.
+ * Puts a kernel into guest memory, with its initrd, command line and all that it is to be told, and says in which state the first vCPU
+ * begins. What kind of kernel it is, the file itself tells: boot_bzimage.h, boot_elf.h. How it is told and entered: boot_linux.h,
+ * boot_pvh.h.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_BOOT_H
 #define VMSUP_PLUGIN_MICROVM_BOOT_H
 
-#include "plugin/microvm/memory.h"
+#include "plugin/microvm/boot_kernel.h"
 
-#include <linux/kvm.h>
-
+/* The descriptors are borrowed. */
 struct boot_image {
     int kernel;
     int initrd; /* negative: none */
@@ -18,17 +17,18 @@ struct boot_image {
 };
 
 struct boot_entry {
+    enum boot_protocol protocol;
     uint64_t instruction;
     uint64_t parameters;
 };
 
 /*
- * 0, or a negative errno and in *what what was wrong, for a person: -ENOEXEC: no kernel that can be started so; -EFBIG: memory does not
- * hold it all; -E2BIG: the command line is longer than the kernel takes; what reading gave.
+ * 0, or a negative errno and all of the reason in `refusal`: -ENOEXEC: no kernel that can be started; -EFBIG: memory does not hold it all;
+ * -E2BIG: the command line is longer than the kernel takes; what reading gave.
  */
-int boot_load(const struct guest_memory *memory, const struct boot_image *image, struct boot_entry *entry, const char **what);
+int boot_load(const struct guest_memory *memory, const struct boot_image *image, struct boot_entry *entry, struct boot_refusal *refusal);
 
-/* The state in which the entry is to be entered; `sregs` are changed where the protocol says so. */
+/* The state in which the entry is to be entered; `sregs` are changed where that says so. */
 void boot_set_registers(const struct boot_entry *entry, struct kvm_regs *regs, struct kvm_sregs *sregs);
 
 #endif

@@ -27,17 +27,25 @@ write_tables(struct machine *machine, const struct devices *devices, const char 
     return tables == NULL ? -EFAULT : acpi_write(&described, LAYOUT_ACPI, tables, LAYOUT_ACPI_SIZE);
 }
 
+/* Where it fails and *what is NULL, the whole reason was said. */
 static int
 load_guest(struct machine *machine, const struct options *options, struct boot_entry *entry, const char **what)
 {
     struct boot_image image = { .command_line = options->command_line, .acpi = LAYOUT_ACPI };
+    struct boot_refusal refusal;
+    int result;
 
     *what = "the grant of a kernel";
     image.kernel = vmsup_granted_fd("kernel");
     if (image.kernel < 0)
         return image.kernel;
     image.initrd = vmsup_granted_fd("initrd");
-    return boot_load(&machine->memory, &image, entry, what);
+    result = boot_load(&machine->memory, &image, entry, &refusal);
+    if (result < 0) {
+        log_error("%s", refusal.text);
+        *what = NULL;
+    }
+    return result;
 }
 
 static int
@@ -83,7 +91,8 @@ main(int argc, char **argv)
         return EX_USAGE;
     result = start(&machine, &devices, &options, &what);
     if (result < 0) {
-        log_error("%s: %s", what, strerror(-result));
+        if (what != NULL)
+            log_error("%s: %s", what, strerror(-result));
         return EXIT_FAILURE;
     }
     return wait_for_end(&machine, &devices);
