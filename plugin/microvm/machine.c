@@ -1,32 +1,19 @@
 #include "plugin/microvm/machine.h"
 
 #include "common/log.h"
-#include "plugin/microvm/layout.h"
+#include "plugin/microvm/ram.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 struct vcpu_start {
     struct machine *machine;
     uint32_t number;
 };
-
-/* Two parts of one memfd, below the hole and above it. */
-static void
-place_memory(struct guest_memory *memory, uint8_t *host, uint64_t size)
-{
-    const uint64_t low = size < LAYOUT_HOLE_START ? size : LAYOUT_HOLE_START;
-
-    memory->region[memory->count++] = (struct guest_region){ .start = 0, .size = low, .host = host };
-    if (size > low)
-        memory->region[memory->count++] = (struct guest_region){ .start = LAYOUT_HOLE_END, .size = size - low, .host = host + low };
-}
 
 static int
 register_memory(struct machine *machine, int fd)
@@ -46,20 +33,14 @@ register_memory(struct machine *machine, int fd)
 }
 
 static int
-create_memory(struct machine *machine, uint64_t size)
+create_memory(struct machine *machine, const struct options *options, const char **what)
 {
-    int fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING), result;
-    void *host;
+    int fd, result = ram_create(options->memory, options->huge_pages, &machine->memory, &fd, what);
 
-    if (fd < 0)
-        return -errno;
-    if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
-        (host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)) == MAP_FAILED) {
-        result = -errno;
-    } else {
-        place_memory(&machine->memory, host, size);
-        result = register_memory(machine, fd);
-    }
+    if (result < 0)
+        return result;
+    *what = "--memory: vmsup lets the VM have less than that (its --memory-max, or what the host has free)";
+    result = register_memory(machine, fd);
     close(fd);
     return result;
 }
@@ -77,20 +58,19 @@ look_at_processor(struct machine *machine)
     result = vmsup_check_extension(machine->vm, KVM_CAP_TSC_DEADLINE_TIMER, &machine->deadline_timer);
     if (result < 0)
         return result;
-    return vmsup_get_supported_cpuid(machine->vm, CPUID_ENTRIES_MAX, machine->cpuid, &machine->cpuid_count);
+    return vmsup_get_supported_cpuid(machine->vm, CPUID_ENTRIES_MAX, machine->cpuid.entry, &machine->cpuid.count);
 }
 
 int
-machine_create(struct machine *machine, uint64_t memory_size, const char **what)
+machine_create(struct machine *machine, const struct options *options, const char **what)
 {
     int result;
 
-    *machine = (struct machine){ .shutdown = -1 };
+    *machine = (struct machine){ .options = options, .shutdown = -1 };
     *what = "the connection to the VM";
     if ((result = vmsup_connect(&machine->vm)) < 0 || (result = machine->shutdown = vmsup_get_shutdown_eventfd(machine->vm)) < 0)
         return result;
-    *what = "guest memory";
-    if ((result = create_memory(machine, memory_size)) < 0)
+    if ((result = create_memory(machine, options, what)) < 0)
         return result;
     *what = "the processor";
     return look_at_processor(machine);
@@ -145,21 +125,32 @@ machine_add_interrupt(struct machine *machine, uint32_t gsi, int *trigger, int *
     return 0;
 }
 
-/* The first event. What a vCPU's processor is; and where the first begins: the others wait for it to wake them by INIT and SIPI. */
 static int
-prepare_vcpu(struct machine *machine, uint32_t number, struct vmsup_vcpu *vcpu)
+set_processor(const struct machine *machine, uint32_t number, struct vmsup_vcpu *vcpu)
 {
-    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+    struct cpuid_list list = machine->cpuid;
+    int result = cpuid_fit(&list, number, machine->vcpu_count, machine->deadline_timer);
+
+    if (result < 0)
+        return result;
+    cpuid_mask_apply(machine->options->cpu_mask, machine->options->cpu_mask_count, &list);
+    return vmsup_vcpu_set_cpuid(vcpu, list.count, list.entry);
+}
+
+/*
+ * The first event. What a vCPU's processor is; and where the first begins: KVM has the others wait, in the state they are made in, for it to
+ * wake them by INIT and SIPI.
+ */
+static int
+prepare_vcpu(const struct machine *machine, uint32_t number, struct vmsup_vcpu *vcpu)
+{
     struct vmsup_vcpu_event event;
     struct kvm_sregs sregs;
     struct kvm_regs regs;
     int result = vmsup_vcpu_wait(vcpu, &event);
 
-    if (result < 0)
-        return result;
-    memcpy(entries, machine->cpuid, machine->cpuid_count * sizeof entries[0]);
-    cpuid_fit(entries, machine->cpuid_count, number, machine->vcpu_count, machine->deadline_timer);
-    result = vmsup_vcpu_set_cpuid(vcpu, machine->cpuid_count, entries);
+    if (result == 0)
+        result = set_processor(machine, number, vcpu);
     if (result == 0 && number == 0 && (result = vmsup_vcpu_get_sregs(vcpu, &sregs)) == 0) {
         boot_set_registers(&machine->entry, &regs, &sregs);
         if ((result = vmsup_vcpu_set_sregs(vcpu, &sregs)) == 0)

@@ -9,24 +9,25 @@
 #include "plugin/microvm/bus.h"
 #include "plugin/microvm/cpuid.h"
 #include "plugin/microvm/memory.h"
+#include "plugin/microvm/options.h"
 
 #include <stdbool.h>
 #include <vmsup-plugin.h>
 
 struct machine {
+    const struct options *options;
     struct vmsup *vm;
     struct bus bus;
     struct guest_memory memory;
     struct boot_entry entry;
     uint32_t vcpu_count;
-    struct kvm_cpuid_entry2 cpuid[CPUID_ENTRIES_MAX];
-    uint32_t cpuid_count;
+    struct cpuid_list cpuid; /* what KVM supports */
     bool deadline_timer;
     int shutdown; /* readable once the VM is ending */
 };
 
-/* Connects, looks at what there is, and makes guest memory of so many bytes, whole pages. 0, or a negative errno and what failed. */
-int machine_create(struct machine *machine, uint64_t memory_size, const char **what);
+/* Connects, looks at what there is, and makes guest memory. The options are kept. 0, or a negative errno and what failed. */
+int machine_create(struct machine *machine, const struct options *options, const char **what);
 
 /* A device on the bus, from whose range accesses are reported. 0 or a negative errno. `machine` is a struct machine, as for virtio-mmio. */
 int machine_add_ports(struct machine *machine, uint16_t start, uint16_t length, const struct device_operations *operations, void *device);

@@ -54,7 +54,7 @@ start(struct machine *machine, struct devices *devices, const struct options *op
     struct boot_entry entry;
     int result;
 
-    if ((result = machine_create(machine, options->memory, what)) < 0 ||
+    if ((result = machine_create(machine, options, what)) < 0 ||
         (result = devices_create(devices, machine, options, what)) < 0 ||
         (result = load_guest(machine, options, &entry, what)) < 0 || (result = write_tables(machine, devices, what)) < 0)
         return result;

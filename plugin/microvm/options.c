@@ -1,6 +1,7 @@
 #include "plugin/microvm/options.h"
 
 #include "common/log.h"
+#include "plugin/microvm/ram.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -56,12 +57,41 @@ add_disk(char *text, struct options *options)
     return 0;
 }
 
+/* Of several, between commas. */
+static int
+add_cpu_masks(char *text, struct options *options)
+{
+    for (char *mask = strsep(&text, ","); mask != NULL; mask = strsep(&text, ",")) {
+        if (options->cpu_mask_count == CPUID_MASKS_MAX) {
+            log_error("--cpu-mask: %s is one more than the %d that there may be", mask, CPUID_MASKS_MAX);
+            return -EINVAL;
+        }
+        if (cpuid_mask_parse(mask, &options->cpu_mask[options->cpu_mask_count++]) < 0) {
+            log_error("--cpu-mask: %s is neither a feature's name nor LEAF[.SUBLEAF]:REGISTER=BITS", mask);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* What several options have to do with each other. */
+static int
+check_together(const struct options *options)
+{
+    if (options->huge_pages && options->memory % RAM_HUGE_PAGE != 0) {
+        log_error("--huge-pages: the memory's size is not a whole number of pages of 2M");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 int
 options_parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
         { "memory", required_argument, NULL, 'm' }, { "cmdline", required_argument, NULL, 'c' },
         { "disk", required_argument, NULL, 'd' },   { "net", no_argument, NULL, 'n' },
+        { "huge-pages", no_argument, NULL, 'H' },   { "cpu-mask", required_argument, NULL, 'p' },
         { 0 },
     };
     int option, result = 0;
@@ -83,6 +113,12 @@ options_parse(int argc, char **argv, struct options *options)
         case 'n':
             options->net = true;
             break;
+        case 'H':
+            options->huge_pages = true;
+            break;
+        case 'p':
+            result = add_cpu_masks(optarg, options);
+            break;
         default:
             log_error("%s: %s", argv[optind - 1], option == ':' ? "a value is missing" : "no option of microvm's");
             result = -EINVAL;
@@ -93,5 +129,5 @@ options_parse(int argc, char **argv, struct options *options)
         log_error("%s: microvm takes options only", argv[optind]);
         result = -EINVAL;
     }
-    return result;
+    return result < 0 ? result : check_together(options);
 }

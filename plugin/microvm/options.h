@@ -2,6 +2,7 @@
 #ifndef VMSUP_PLUGIN_MICROVM_OPTIONS_H
 #define VMSUP_PLUGIN_MICROVM_OPTIONS_H
 
+#include "plugin/microvm/cpuid_mask.h"
 #include "plugin/microvm/layout.h"
 
 #include <stdbool.h>
@@ -20,10 +21,13 @@ struct options_disk {
 
 struct options {
     uint64_t memory;
+    bool huge_pages; /* then `memory` is whole ones */
     const char *command_line;
     struct options_disk disk[OPTIONS_DISKS_MAX];
     size_t disk_count;
     bool net;
+    struct cpuid_mask cpu_mask[CPUID_MASKS_MAX];
+    size_t cpu_mask_count;
 };
 
 /* 0, or -EINVAL after a line about the mistake to the log. A disk's argument is cut at its comma. */

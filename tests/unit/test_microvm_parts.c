@@ -1,6 +1,5 @@
-/* microvm's small parts: bus, power registers, keyboard controller, clock, processor, options. */
+/* microvm's small parts: bus, power registers, keyboard controller, clock, options. */
 #include "plugin/microvm/acpi.h"
-#include "plugin/microvm/cpuid.h"
 #include "plugin/microvm/i8042.h"
 #include "plugin/microvm/options.h"
 #include "plugin/microvm/power.h"
@@ -155,44 +154,6 @@ test_clock(void **state)
 }
 
 static void
-test_processor(void **state)
-{
-    struct kvm_cpuid_entry2 entries[] = {
-        { .function = 1, .ebx = 0x00010800, .ecx = 1, .edx = 1 },
-        { .function = 4, .index = 0, .eax = 0xfc1fc121 },
-        { .function = 4, .index = 3, .eax = 0xfc1fc163 },
-        { .function = 0xb, .index = 0, .edx = 77 },
-        { .function = 0xb, .index = 1 },
-        { .function = 0x80000008, .ecx = 0x7fff },
-        { .function = 0x8000001e, .eax = 77, .ebx = 0x100, .ecx = 7 },
-        { .function = 7, .ebx = 0x1234 },
-    };
-
-    (void)state;
-    cpuid_fit(entries, sizeof entries / sizeof entries[0], 2, 3, true);
-    assert_int_equal(entries[0].ebx, 0x02040800);
-    assert_int_equal(entries[0].ecx, 1U << 31 | 1U << 24 | 1U << 21 | 1);
-    assert_int_equal(entries[0].edx, 1U << 28 | 1);
-    assert_int_equal(entries[1].eax, 3U << 26 | 0x0121);
-    assert_int_equal(entries[2].eax, 3U << 26 | 3U << 14 | 0x0163);
-    assert_int_equal(entries[3].ebx, 1);
-    assert_int_equal(entries[3].ecx, 0x100);
-    assert_int_equal(entries[3].edx, 2);
-    assert_int_equal(entries[4].eax, 2);
-    assert_int_equal(entries[4].ebx, 3);
-    assert_int_equal(entries[4].ecx, 0x201);
-    assert_int_equal(entries[5].ecx, 0x2f02);
-    assert_int_equal(entries[6].eax, 2);
-    assert_int_equal(entries[6].ebx, 2);
-    assert_int_equal(entries[6].ecx, 0);
-    assert_int_equal(entries[7].ebx, 0x1234);
-    cpuid_fit(entries, 1, 0, 1, false);
-    assert_int_equal(entries[0].ebx, 0x00010800);
-    assert_int_equal(entries[0].ecx, 1U << 31 | 1U << 21 | 1);
-    assert_int_equal(entries[0].edx, 1);
-}
-
-static void
 test_sizes(void **state)
 {
     static const char *const wrong[] = { "", "M", "-1", "1Gx", "1T", " 1", "18446744073709551616", "17179869184G", "0x10" };
@@ -228,6 +189,7 @@ test_options(void **state)
 {
     static const char *const wrong[][2] = {
         { "--memory", "31M" }, { "--memory", "33554433" }, { "--memory", "1025G" }, { "--memory", NULL },  { "--disk", "" },
+        { "--huge-pages", "--memory=33M" }, { "--cpu-mask", "avx2," }, { "--cpu-mask", "" }, { "--cpu-mask", "avx9" },
         { "--disk", ",ro" },   { "--disk", "a,rw" },       { "--disk", "a,ro,ro" }, { "--what", NULL },    { "word", NULL },
     };
     char disks[OPTIONS_DISKS_MAX + 1][16], *argv[OPTIONS_DISKS_MAX + 3] = { disks[0] };
@@ -241,6 +203,13 @@ test_options(void **state)
     assert_int_equal(options.disk_count, 1);
     assert_string_equal(options.disk[0].name, "root");
     assert_true(options.disk[0].read_only);
+    assert_false(options.huge_pages);
+    assert_int_equal(options.cpu_mask_count, 0);
+    assert_int_equal(parse(&options, "--huge-pages", "--memory=34M"), 0);
+    assert_true(options.huge_pages);
+    assert_int_equal(parse(&options, "--cpu-mask=avx2", "--cpu-mask=7:edx=0x10,1.0:ecx=3"), 0);
+    assert_int_equal(options.cpu_mask_count, 3);
+    assert_int_equal(options.cpu_mask[2].bits, 3);
     assert_int_equal(parse(&options, "--cmdline", "a b"), 0);
     assert_string_equal(options.command_line, "a b");
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
@@ -257,7 +226,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_processor), cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
