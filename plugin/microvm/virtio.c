@@ -21,6 +21,7 @@ virtio_init(struct virtio_device *device, const struct virtio_setup *setup)
         .config = setup->config,
         .config_size = setup->config_size,
         .queue_count = setup->queue_count,
+        .queues_per_thread = setup->queues_per_thread > 0 ? setup->queues_per_thread : setup->queue_count,
         .thread.stop = -1,
     };
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
@@ -57,6 +58,7 @@ virtio_reset(struct virtio_device *device)
     virtio_thread_stop(device);
     for (unsigned i = 0; i < device->queue_count; i++)
         device->queue[i] = (struct queue){ .memory = device->memory, .size = QUEUE_SIZE_MAX };
+    memset(device->serve_at, 0, sizeof device->serve_at);
     device->accepted = 0;
     __atomic_store_n(&device->status, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&device->broken, false, __ATOMIC_RELEASE);
@@ -69,7 +71,7 @@ virtio_get_status(const struct virtio_device *device)
 }
 
 static void
-start_thread(struct virtio_device *device)
+start_threads(struct virtio_device *device)
 {
     int result = virtio_thread_start(device);
 
@@ -95,7 +97,7 @@ activate(struct virtio_device *device)
     if (result < 0)
         break_device(device, strerror(-result));
     else
-        start_thread(device);
+        start_threads(device);
 }
 
 /* 2.2.1 and 6.1: nothing that was not offered, and version 1 always. */
@@ -170,7 +172,7 @@ virtio_configure_queue(struct virtio_device *device, unsigned index)
     return &device->queue[index];
 }
 
-/* A queue is taken out of use while no thread works on it; the others go on after. */
+/* A queue is taken out of use while no thread works on the device; the others go on after. */
 static void
 retire_queue(struct virtio_device *device, struct queue *queue)
 {
@@ -179,7 +181,7 @@ retire_queue(struct virtio_device *device, struct queue *queue)
     virtio_thread_stop(device);
     queue->ready = false;
     if (was_running)
-        start_thread(device);
+        start_threads(device);
 }
 
 void
@@ -216,6 +218,8 @@ virtio_read_config(const struct virtio_device *device, uint64_t offset, uint8_t 
 void
 virtio_serve(struct virtio_device *device, unsigned index)
 {
+    if (index < device->queue_count)
+        device->serve_at[index] = 0;
     if (index >= device->queue_count || !device->queue[index].ready || virtio_is_broken(device))
         return;
     if (device->operations->serve(device->context, index) < 0)
@@ -223,9 +227,9 @@ virtio_serve(struct virtio_device *device, unsigned index)
 }
 
 void
-virtio_own_ready(struct virtio_device *device)
+virtio_own_ready(struct virtio_device *device, unsigned thread)
 {
-    if (!virtio_is_broken(device) && device->operations->own_ready(device->context) < 0)
+    if (!virtio_is_broken(device) && device->operations->own_ready(device->context, thread) < 0)
         break_device(device, "the driver broke a queue");
 }
 
@@ -239,9 +243,28 @@ virtio_signal(struct virtio_device *device, unsigned index)
     return result < 0 ? result : 0;
 }
 
-/* One request from pop to interrupt. 1: done; 0: there was none; negative as from the handler. */
+void
+virtio_serve_later(struct virtio_device *device, unsigned index, uint64_t delay)
+{
+    uint64_t *at = &device->serve_at[index];
+
+    if (__builtin_add_overflow(virtio_thread_now(), delay, at))
+        *at = UINT64_MAX;
+}
+
+void
+virtio_ring(struct virtio_device *device, unsigned index)
+{
+    /* It fails only where it is rung often enough already. */
+    eventfd_write(device->doorbell[index], 1);
+}
+
+/*
+ * One request from pop to interrupt. Each is shown to the driver at once, since the next one may take long; the event index sees to it that
+ * a driver which is still busy with those before is not interrupted again. 1: done; 0: there was none; negative as from the handler.
+ */
 static int
-do_request(struct virtio_device *device, unsigned index, virtio_handler handle)
+do_request(struct virtio_device *device, unsigned index, virtio_handler handle, void *context)
 {
     struct queue *queue = &device->queue[index];
     struct chain chain;
@@ -250,7 +273,7 @@ do_request(struct virtio_device *device, unsigned index, virtio_handler handle)
 
     if (result <= 0)
         return result;
-    result = handle(device->context, &chain, &written);
+    result = handle(context, &chain, &written);
     if (result == -EAGAIN)
         queue_unpop(queue, 1);
     if (result == 0)
@@ -261,7 +284,7 @@ do_request(struct virtio_device *device, unsigned index, virtio_handler handle)
 }
 
 int
-virtio_each_request(struct virtio_device *device, unsigned index, virtio_handler handle)
+virtio_each_request_of(struct virtio_device *device, unsigned index, virtio_handler handle, void *context)
 {
     struct queue *queue = &device->queue[index];
     uint32_t left = queue->size;
@@ -270,14 +293,22 @@ virtio_each_request(struct virtio_device *device, unsigned index, virtio_handler
     do {
         if (queue_disable_notify(queue) < 0)
             return -EPROTO;
-        while ((result = do_request(device, index, handle)) > 0) {
+        while ((result = do_request(device, index, handle, context)) > 0) {
             /* The other queues, and the end, have their turn; then this one again. */
-            if (--left == 0)
-                return eventfd_write(device->doorbell[index], 1) < 0 ? -EPROTO : 0;
+            if (--left == 0) {
+                virtio_ring(device, index);
+                return 0;
+            }
         }
         if (result < 0)
             return result == -EAGAIN ? 0 : result;
         result = queue_enable_notify(queue, 0);
     } while (result > 0);
     return result;
+}
+
+int
+virtio_each_request(struct virtio_device *device, unsigned index, virtio_handler handle)
+{
+    return virtio_each_request_of(device, index, handle, device->context);
 }

@@ -246,11 +246,12 @@ serve(void *device, unsigned queue)
 }
 
 static int
-watch(void *device, short *events)
+watch(void *device, unsigned thread, short *events)
 {
     const struct virtio_net *net = device;
     bool receives = net->device.queue[VIRTIO_NET_RECEIVE].ready && net->pending == 0;
 
+    (void)thread;
     if (net->failed)
         return -1;
     *events = (short)((receives ? POLLIN : 0) | (net->transmit_waits ? POLLOUT : 0));
@@ -258,11 +259,12 @@ watch(void *device, short *events)
 }
 
 static int
-own_ready(void *device)
+own_ready(void *device, unsigned thread)
 {
     struct virtio_net *net = device;
     int result = 0;
 
+    (void)thread;
     if (net->transmit_waits && net->device.queue[VIRTIO_NET_TRANSMIT].ready)
         result = serve(device, VIRTIO_NET_TRANSMIT);
     if (result == 0 && net->device.queue[VIRTIO_NET_RECEIVE].ready)

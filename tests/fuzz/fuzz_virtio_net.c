@@ -43,7 +43,7 @@ own(const uint8_t *step)
     memcpy(&size, step + 2, sizeof size);
     memset(frame, step[1], size);
     send(host, frame, size, MSG_DONTWAIT);
-    virtio_own_ready(virtio_net_device(net));
+    virtio_own_ready(virtio_net_device(net), 0);
     drain();
 }
 
