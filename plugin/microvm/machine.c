@@ -138,8 +138,8 @@ set_processor(const struct machine *machine, uint32_t number, struct vmsup_vcpu 
 }
 
 /*
- * The first event. What a vCPU's processor is; and where the first begins: KVM has the others wait, in the state they are made in, for it to
- * wake them by INIT and SIPI.
+ * The first event. What a vCPU's processor is; and where the first begins: KVM has the others wait, in the state they are made in, for it
+ * to wake them by INIT and SIPI.
  */
 static int
 prepare_vcpu(const struct machine *machine, uint32_t number, struct vmsup_vcpu *vcpu)
