@@ -306,6 +306,7 @@ move_bytes(void *context)
     struct pollfd polled[4];
     eventfd_t count;
 
+    pthread_setname_np(pthread_self(), "serial");
     for (;;) {
         pthread_mutex_lock(&serial->lock);
         polled[0] = (struct pollfd){ .fd = serial->wake, .events = POLLIN };
@@ -349,7 +350,6 @@ serial_start(struct serial *serial)
 
     if (result != 0)
         return -result;
-    pthread_setname_np(thread, "console");
     pthread_detach(thread);
     return 0;
 }

@@ -1,10 +1,16 @@
 # The plugin that system tests start: built as an author would build one, found where the library is in the tree or installed.
 SYSTEM_PLUGINS := $(patsubst tests/system/%.c,$(BUILD)/tests/system/%,$(wildcard tests/system/*.c))
+STATIC_PLUGINS := $(BUILD)/tests/system/outsider
 TEST_PROGRAMS += $(SYSTEM_PLUGINS)
 
 $(BUILD)/tests/system/%: tests/system/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h
 	@mkdir -p $(@D)
 	$(CC) $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../lib' -lvmsup-plugin
+
+# One that needs no library, not even the C library's file.
+$(STATIC_PLUGINS): $(BUILD)/tests/system/%: tests/system/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -g $(WARNINGS) -D_GNU_SOURCE -static -o $@ $<
 
 # vmsup with points at which a test can hold it; see supervisor/hold.h. It finds vmproc and the policies beside it.
 HELD_OBJECTS := $(patsubst supervisor/%.c,$(BUILD)/obj/held/%.o,$(wildcard supervisor/*.c))
