@@ -21,3 +21,10 @@ PLATFORM_OBJECTS := $(patsubst %,$(BUILD)/obj/plugin/microvm/%.o,acpi aml bus cp
 PLATFORM_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_microvm_*.c))
 $(PLATFORM_TESTS): $(PLATFORM_OBJECTS)
 $(PLATFORM_TESTS): PLUGIN_OBJECTS += $(PLATFORM_OBJECTS)
+
+# What stands on a VM has a library that the test plays in place of the plugin library.
+MACHINE_OBJECTS := $(filter-out %/main.o,$(MICROVM_OBJECTS))
+MACHINE_TESTS := $(BUILD)/tests/unit/test_machine
+$(MACHINE_TESTS): $(MACHINE_OBJECTS)
+$(MACHINE_TESTS): PLUGIN_OBJECTS := $(MACHINE_OBJECTS)
+$(MACHINE_TESTS:$(BUILD)/%=$(BUILD)/obj/%.o): CFLAGS_ALL += -Iplugin
