@@ -17,6 +17,8 @@
 /* Where a PC's firmware has its tables. */
 #define LAYOUT_ACPI 0xe0000ULL
 #define LAYOUT_ACPI_SIZE 0x20000ULL
+/* Where a processor begins after a reset; so code that resets by hand jumps there. The last 16 bytes of what holds the tables. */
+#define LAYOUT_RESET_VECTOR 0xffff0ULL
 #define LAYOUT_HIGH_MEMORY 0x100000ULL
 
 /* Each slot has one virtio device at most: a page of registers and an interrupt of its own. */

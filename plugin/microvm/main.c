@@ -24,7 +24,10 @@ write_tables(struct machine *machine, const struct devices *devices, const char 
     uint8_t *tables = memory_at(&machine->memory, LAYOUT_ACPI, LAYOUT_ACPI_SIZE);
 
     *what = "the ACPI tables";
-    return tables == NULL ? -EFAULT : acpi_write(&described, LAYOUT_ACPI, tables, LAYOUT_ACPI_SIZE);
+    if (tables == NULL)
+        return -EFAULT;
+    power_write_reset_code(tables + (LAYOUT_RESET_VECTOR - LAYOUT_ACPI));
+    return acpi_write(&described, LAYOUT_ACPI, tables, LAYOUT_RESET_VECTOR - LAYOUT_ACPI);
 }
 
 /* Where it fails and *what is NULL, the whole reason was said. */

@@ -33,6 +33,22 @@ power_asked(const struct power *power)
     return (enum power_request)__atomic_load_n(&power->request, __ATOMIC_ACQUIRE);
 }
 
+void
+power_write_reset_code(uint8_t *code)
+{
+    static const uint8_t instructions[] = {
+        0xba, LAYOUT_POWER_RESET & 0xff, LAYOUT_POWER_RESET >> 8, /* mov dx, the port */
+        0xb0, ACPI_RESET_VALUE,                                   /* mov al, the value */
+        0xee,                                                     /* out dx, al */
+        0xfa,                                                     /* cli */
+        0xf4,                                                     /* hlt */
+        0xeb, 0xfc,                                               /* jmp to the cli */
+    };
+    _Static_assert(sizeof instructions <= POWER_RESET_CODE_MAX, "the reset vector is the end of the first MiB");
+
+    memcpy(code, instructions, sizeof instructions);
+}
+
 /* All read as zeroes: control is for writing, and WAK_STS of the status is never set, since nothing sleeps here but for good. */
 static void
 power_read(void *device, uint64_t offset, uint8_t *data, size_t size)

@@ -23,6 +23,11 @@ int power_init(struct power *power);
 void power_ask(struct power *power, enum power_request request);
 enum power_request power_asked(const struct power *power);
 
+/* A PC's firmware begins at the reset vector, and so "resets" who jumps there in real mode, as Linux does on a hardware-reduced machine
+ * without EFI. Here it is a few instructions, at most POWER_RESET_CODE_MAX bytes, that ask for the reset. */
+#define POWER_RESET_CODE_MAX 16
+void power_write_reset_code(uint8_t *code);
+
 /* For a bus; `device` is the struct power. */
 extern const struct device_operations power_operations;
 

@@ -82,6 +82,7 @@ after_write(const struct device_operations *operations, uint64_t offset, uint8_t
 static void
 test_power(void **state)
 {
+    uint8_t code[POWER_RESET_CODE_MAX];
     struct power power;
     uint64_t count;
 
@@ -94,6 +95,10 @@ test_power(void **state)
     assert_int_equal(after_write(&power_operations, 2, 0), POWER_NONE);
     assert_int_equal(after_write(&i8042_operations, 0, 0xfe), POWER_RESET);
     assert_int_equal(after_write(&i8042_operations, 0, 0xd1), POWER_NONE);
+    /* The code at the reset vector: mov dx, port; mov al, value; out dx, al: and nothing runs on behind it. */
+    memset(code, 0x90, sizeof code);
+    power_write_reset_code(code);
+    assert_memory_equal(code, "\xba\x02\x06\xb0\x01\xee\xfa\xf4\xeb\xfc\x90", 11);
     /* The first to ask decides. */
     assert_int_equal(power_init(&power), 0);
     power_ask(&power, POWER_RESET);
