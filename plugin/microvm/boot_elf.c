@@ -54,8 +54,12 @@ load_segment(const struct guest_memory *memory, const struct boot_file *file, co
         return boot_refuse(refusal, -ENOEXEC, "%s has a segment that is larger in the file than in memory", file->name);
     if (segment->p_memsz == 0)
         return 0;
-    /* What is lower is where the kernel finds what it is told. A size and a place within memory have a sum that does not wrap. */
-    to = segment->p_paddr < LAYOUT_HIGH_MEMORY ? NULL : memory_at(memory, segment->p_paddr, segment->p_memsz);
+    /*
+     * What is lower is where the kernel finds what it is told, and what is higher than the hole is not mapped at first. A size and a place
+     * within memory have a sum that does not wrap.
+     */
+    to = segment->p_paddr < LAYOUT_HIGH_MEMORY || segment->p_paddr >= boot_low_end(memory)
+             ? NULL : memory_at(memory, segment->p_paddr, segment->p_memsz);
     if (to == NULL)
         return boot_refuse(refusal, -EFBIG, "%s takes %ju KiB from address %#jx on: the guest's memory has no room for it", file->name,
                            (uintmax_t)(segment->p_memsz / 1024), (uintmax_t)segment->p_paddr);

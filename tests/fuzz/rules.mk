@@ -27,6 +27,8 @@ $(BUILD)/fuzz/vmsup.a: $(FUZZ_OBJECTS)
 FUZZ_MICROVM_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/microvm/memory.c plugin/microvm/queue.c \
 	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c))
 
+FUZZ_MICROVM_OBJECTS += $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/microvm/boot*.c))
+
 $(BUILD)/fuzz/microvm.a: $(FUZZ_MICROVM_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $^

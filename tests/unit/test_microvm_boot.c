@@ -366,6 +366,7 @@ test_elf_segments_refused(void **state)
     REFUSED_ELF(image.code_header.p_paddr = KERNEL_MIB - 1, -EFBIG, "no room for it");
     REFUSED_ELF(image.code_header.p_paddr = KERNEL_LOW, -EFBIG, "no room for it");
     REFUSED_ELF(image.code_header.p_paddr = KERNEL_LOW - KERNEL_MIB + 1, -EFBIG, "no room for it");
+    REFUSED_ELF(image.code_header.p_paddr = LAYOUT_HOLE_END, -EFBIG, "no room for it");
     REFUSED_ELF(image.code_header.p_paddr = UINT64_MAX - 4095, -EFBIG, "no room for it");
     REFUSED_ELF(image.code_header.p_memsz = KERNEL_LOW, -EFBIG, "takes 65536 KiB from address 0x1000000 on");
     REFUSED_ELF(image.code_header.p_memsz = UINT64_MAX, -EFBIG, "no room for it");
