@@ -8,10 +8,8 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-static const char *const names[POLICIES_COUNT] = { "supervisor.policy", "vmproc.policy", "plugin.policy" };
-
 static int
-load(struct policies *policies, int which, const char *folder, struct failure *failure)
+load(struct policies *policies, int which, const char *folder, const char *name, struct failure *failure)
 {
     /* The supervisor cannot answer its own notifications, and executes nothing. */
     const struct policy_compile_options options = {
@@ -22,7 +20,7 @@ load(struct policies *policies, int which, const char *folder, struct failure *f
     char path[PATH_MAX];
     int result;
 
-    snprintf(path, sizeof path, "%s/%s", folder, names[which]);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     result = policy_parse_file(path, &policy, &error);
     if (result < 0)
         return failure_set(failure, result == -EINVAL ? EX_DATAERR : EX_NOINPUT, result, "%s", error.text);
@@ -31,17 +29,23 @@ load(struct policies *policies, int which, const char *folder, struct failure *f
     return result < 0 ? failure_set(failure, EX_DATAERR, result, "%s: %s", path, error.text) : 0;
 }
 
+const char *
+policies_plugin_file(const char *own, const char *plugin)
+{
+    return own == NULL && plugin == NULL ? "microvm.policy" : "plugin.policy";
+}
+
 int
-policies_load(struct policies *policies, const char *shipped, const char *own, struct failure *failure)
+policies_load(struct policies *policies, const char *shipped, const char *own, const char *plugin, struct failure *failure)
 {
     int result;
 
     policies->key = jail_make_key();
-    result = load(policies, POLICIES_SUPERVISOR, shipped, failure);
+    result = load(policies, POLICIES_SUPERVISOR, shipped, "supervisor.policy", failure);
     if (result == 0)
-        result = load(policies, POLICIES_VMPROC, shipped, failure);
+        result = load(policies, POLICIES_VMPROC, shipped, "vmproc.policy", failure);
     if (result == 0)
-        result = load(policies, POLICIES_PLUGIN, own != NULL ? own : shipped, failure);
+        result = load(policies, POLICIES_PLUGIN, own != NULL ? own : shipped, policies_plugin_file(own, plugin), failure);
 #ifdef VMSUP_SANITIZED
     if (result == 0)
         log_warn("this build has sanitizers, which no filter admits: supervisor, vmproc and plugin run without, and can be dumped");

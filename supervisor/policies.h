@@ -17,8 +17,16 @@ struct policies {
     struct policy_program program[POLICIES_COUNT];
 };
 
-/* `shipped` is a folder; `own` another, or NULL. 0 or a negative errno with `failure` filled (EX_NOINPUT, EX_DATAERR). */
-int policies_load(struct policies *policies, const char *shipped, const char *own, struct failure *failure);
+/*
+ * The name of the plugin's file: plugin.policy, but microvm, which is the plugin where the admin names none (NULL), has one of its own among
+ * those that ship.
+ */
+const char *policies_plugin_file(const char *own, const char *plugin);
+
+/*
+ * `shipped` is a folder; `own` another, or NULL; `plugin` as above. 0 or a negative errno with `failure` filled (EX_NOINPUT, EX_DATAERR).
+ */
+int policies_load(struct policies *policies, const char *shipped, const char *own, const char *plugin, struct failure *failure);
 
 /* NULL where this build leaves that filter out. */
 const struct policy_program *policies_program(const struct policies *policies, int which);

@@ -79,7 +79,7 @@ read_configuration(struct start *start, int argc, char **argv)
     if (result == 0)
         result = plugin_file_mounts(&start->plugin, &start->options, &start->mounts, failure);
     if (result == 0)
-        result = policies_load(&start->policies, start->layout.policies, start->options.policy_dir, failure);
+        result = policies_load(&start->policies, start->layout.policies, start->options.policy_dir, start->options.plugin, failure);
     if (result == 0 && geteuid() != 0)
         result = failure_set(failure, EX_NOPERM, -EPERM, "starting a VM needs root: run this as root");
     if (result == 0)

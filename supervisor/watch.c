@@ -7,6 +7,7 @@
 #include "supervisor/hold.h"
 #include "supervisor/interrupt.h"
 #include "supervisor/notify.h"
+#include "supervisor/policies.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -302,7 +303,8 @@ watch_subjects(struct watch *watch)
         .status = &facts->vmproc_status,
     };
     watch->plugin = (struct subject){
-        .name = "plugin", .policy = "plugin.policy", .process = &children->plugin,
+        .name = "plugin", .process = &children->plugin,
+        .policy = policies_plugin_file(watch->plan->options->policy_dir, watch->plan->options->plugin),
         .filtered_cause = ENDING_PLUGIN_FILTERED, .gone = &facts->plugin_gone, .killed = &facts->plugin_killed,
         .status = &facts->plugin_status,
     };

@@ -325,7 +325,7 @@ set_scene(struct scene *scene, char **argv)
     strlcpy(scene->layout.vmproc, argv[1], sizeof scene->layout.vmproc);
     if (plugin_file_open(argv[1], &scene->plugin, &failure) < 0 ||
         plugin_file_mounts(&scene->plugin, &scene->options, &scene->mounts, &failure) < 0 ||
-        policies_load(&scene->policies, argv[2], NULL, &failure) < 0)
+        policies_load(&scene->policies, argv[2], NULL, argv[1], &failure) < 0)
         errx(1, "%s", failure.text);
     strlcpy(scene->command.file, "/etc/passwd", sizeof scene->command.file);
     make_bystander(scene);
