@@ -24,7 +24,7 @@ $(PLATFORM_TESTS): PLUGIN_OBJECTS += $(PLATFORM_OBJECTS)
 
 # What stands on a VM has a library that the test plays in place of the plugin library.
 MACHINE_OBJECTS := $(filter-out %/main.o,$(MICROVM_OBJECTS))
-MACHINE_TESTS := $(BUILD)/tests/unit/test_machine
+MACHINE_TESTS := $(BUILD)/tests/unit/test_machine $(BUILD)/tests/unit/test_machine_devices
 $(MACHINE_TESTS): $(MACHINE_OBJECTS)
 $(MACHINE_TESTS): PLUGIN_OBJECTS := $(MACHINE_OBJECTS)
 $(MACHINE_TESTS:$(BUILD)/%=$(BUILD)/obj/%.o): CFLAGS_ALL += -Iplugin

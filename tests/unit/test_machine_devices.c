@@ -1,0 +1,128 @@
+/* Which devices microvm makes of its options, on a library that the test plays: where they are, which interrupts they have, what is granted. */
+#include "plugin/microvm/devices.h"
+#include "plugin/microvm/layout.h"
+#include "tests/unit/microvm_fake.h"
+
+#define MIB (1ULL << 20)
+
+/* Machines live as long as the process, each with all that it has: a test has one of its own. */
+static struct machine machine[3];
+static struct devices devices;
+
+static void
+create_machine(struct machine *created, const struct options *options)
+{
+    const char *what;
+
+    fake_reset(1);
+    assert_int_equal(machine_create(created, options, &what), 0);
+}
+
+static bool
+has_range(uint32_t space, uint64_t start, uint64_t length)
+{
+    for (size_t i = 0; i < fake.range_count; i++)
+        if (fake.range[i].kind == space && fake.range[i].start == start && fake.range[i].length == length)
+            return true;
+    return false;
+}
+
+static size_t
+interrupts(uint32_t gsi)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < fake.irq_count; i++)
+        count += fake.irq[i].note.kind == gsi;
+    return count;
+}
+
+/* No two of them overlap, and every interrupt is one device's. */
+static void
+check_apart(void)
+{
+    for (size_t i = 0; i < fake.range_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (fake.range[i].kind == fake.range[j].kind)
+                assert_true(fake.range[i].start + fake.range[i].length <= fake.range[j].start ||
+                            fake.range[j].start + fake.range[j].length <= fake.range[i].start);
+    for (size_t i = 0; i < fake.irq_count; i++)
+        assert_int_equal(interrupts(fake.irq[i].note.kind), 1);
+}
+
+static void
+check_virtio(uint32_t count)
+{
+    assert_int_equal(devices.virtio_count, count);
+    for (uint32_t slot = 0; slot < LAYOUT_VIRTIO_SLOTS; slot++)
+        assert_int_equal(interrupts(LAYOUT_VIRTIO_GSI + slot), slot < count ? 1 : 0);
+    for (size_t i = 0; i < fake.io_count; i++) {
+        assert_int_equal(fake.io[i].note.kind, VMSUP_ADDRESS_SPACE_MMIO);
+        assert_true(fake.io[i].note.start >= LAYOUT_VIRTIO_START);
+        assert_true(fake.io[i].note.start < LAYOUT_VIRTIO_START + count * LAYOUT_VIRTIO_LENGTH);
+    }
+}
+
+/* Without any option there are the platform's devices and the entropy device. */
+static void
+test_platform(void **state)
+{
+    const struct options options = { .memory = 32 * MIB };
+    const char *what;
+
+    (void)state;
+    create_machine(&machine[0], &options);
+    assert_int_equal(devices_create(&devices, &machine[0], &options, &what), 0);
+    assert_true(has_range(VMSUP_ADDRESS_SPACE_IOPORT, LAYOUT_SERIAL, LAYOUT_SERIAL_LENGTH));
+    assert_true(has_range(VMSUP_ADDRESS_SPACE_IOPORT, LAYOUT_RTC, LAYOUT_RTC_LENGTH));
+    assert_true(has_range(VMSUP_ADDRESS_SPACE_IOPORT, LAYOUT_I8042_COMMAND, 1));
+    assert_true(has_range(VMSUP_ADDRESS_SPACE_IOPORT, LAYOUT_POWER, LAYOUT_POWER_LENGTH));
+    assert_int_equal(interrupts(LAYOUT_SERIAL_GSI), 1);
+    check_virtio(1);
+    check_apart();
+}
+
+static void
+test_disk(void **state)
+{
+    struct options options = { .memory = 32 * MIB, .disk = { { .name = "disk0" } }, .disk_count = 1 };
+    const char *what = NULL;
+
+    (void)state;
+    create_machine(&machine[1], &options);
+    assert_int_equal(devices_create(&devices, &machine[1], &options, &what), -ENOENT);
+    assert_string_equal(what, "a disk");
+    create_machine(&machine[1], &options);
+    fake.granted = "disk0";
+    fake.granted_fd = memfd_create("disk", MFD_CLOEXEC);
+    assert_true(fake.granted_fd >= 0);
+    assert_int_equal(ftruncate(fake.granted_fd, MIB), 0);
+    assert_int_equal(devices_create(&devices, &machine[1], &options, &what), 0);
+    check_virtio(2);
+    check_apart();
+}
+
+/* What is no TAP is no network. */
+static void
+test_net(void **state)
+{
+    const struct options options = { .memory = 32 * MIB, .net = true };
+    const char *what = NULL;
+
+    (void)state;
+    create_machine(&machine[2], &options);
+    fake.tap = eventfd(0, EFD_CLOEXEC);
+    assert_true(devices_create(&devices, &machine[2], &options, &what) < 0);
+    assert_string_equal(what, "the network card");
+    close(fake.tap);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_platform), cmocka_unit_test(test_disk), cmocka_unit_test(test_net),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
