@@ -35,3 +35,12 @@ $(SERIAL): plugin/examples/hello.c $(BUILD)/tests/system/serial_guest.bin $(BUIL
 	cp $(BUILD)/tests/system/serial_guest.bin $(@D)/serial-guest/hello_guest.bin
 	$(CC) -Wa,-I$(@D)/serial-guest $(EXAMPLE_CFLAGS) $(LDHARDENING) -o $@ $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../lib' \
 		-lvmsup-plugin -lpthread
+
+# Kernels for microvm: ELF files, loaded where they are linked.
+MICROVM_GUESTS := $(patsubst tests/system/guests/%.S,$(BUILD)/tests/system/guests/%,$(wildcard tests/system/guests/*.S))
+TEST_PROGRAMS += $(MICROVM_GUESTS)
+
+$(BUILD)/tests/system/guests/%: tests/system/guests/%.S
+	@mkdir -p $(@D)
+	$(CC) -c -o $@.o $<
+	ld -n --no-warn-rwx-segments -Ttext 0x100000 -e _start -o $@ $@.o

@@ -1,4 +1,4 @@
-/* Which devices microvm makes of its options, on a library that the test plays: where they are, which interrupts they have, what is granted. */
+/* Which devices microvm makes of its options, on a library that the test plays: where they are, which interrupts they have. */
 #include "plugin/microvm/devices.h"
 #include "plugin/microvm/layout.h"
 #include "tests/unit/microvm_fake.h"
