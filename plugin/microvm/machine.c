@@ -10,6 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MSR_MISC_ENABLE 0x1a0
+#define MISC_ENABLE_FAST_STRINGS 0x1
+#define MSR_MTRR_DEFAULT_TYPE 0x2ff
+#define MTRR_ENABLED 0x800
+#define MTRR_WRITE_BACK 0x6
+
 struct vcpu_start {
     struct machine *machine;
     uint32_t number;
@@ -138,6 +144,26 @@ set_processor(const struct machine *machine, uint32_t number, struct vmsup_vcpu 
 }
 
 /*
+ * What firmware would have left: memory is write-back where nothing else is said of it, without which Linux does without PAT, too; and
+ * strings are moved fast, which Linux on Intel's processors asks before it believes CPUID. A KVM that knows one of them not goes on without.
+ */
+static int
+set_model_registers(struct vmsup_vcpu *vcpu)
+{
+    struct kvm_msr_entry entries[] = {
+        { .index = MSR_MTRR_DEFAULT_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK },
+        { .index = MSR_MISC_ENABLE },
+    };
+    uint32_t count;
+    int result = vmsup_vcpu_get_msrs(vcpu, 1, &entries[1], &count);
+
+    if (result < 0)
+        return result;
+    entries[1].data |= MISC_ENABLE_FAST_STRINGS;
+    return vmsup_vcpu_set_msrs(vcpu, count == 1 ? 2 : 1, entries);
+}
+
+/*
  * The first event. What a vCPU's processor is; and where the first begins: KVM has the others wait, in the state they are made in, for it
  * to wake them by INIT and SIPI.
  */
@@ -151,6 +177,8 @@ prepare_vcpu(const struct machine *machine, uint32_t number, struct vmsup_vcpu *
 
     if (result == 0)
         result = set_processor(machine, number, vcpu);
+    if (result == 0)
+        result = set_model_registers(vcpu);
     if (result == 0 && number == 0 && (result = vmsup_vcpu_get_sregs(vcpu, &sregs)) == 0) {
         boot_set_registers(&machine->entry, &regs, &sregs);
         if ((result = vmsup_vcpu_set_sregs(vcpu, &sregs)) == 0)

@@ -32,7 +32,9 @@ struct vmsup_vcpu {
     unsigned waits, resumes;
     struct kvm_cpuid_entry2 cpuid[256];
     uint32_t cpuid_count;
-    bool has_regs, has_sregs;
+    bool has_regs, has_sregs, no_msr;
+    struct kvm_msr_entry msr[4];
+    uint32_t msr_count;
     struct kvm_regs regs;
     struct kvm_sregs sregs;
     uint64_t port;
@@ -305,6 +307,25 @@ vmsup_vcpu_set_cpuid(struct vmsup_vcpu *self, uint32_t count, const struct kvm_c
 {
     memcpy(self->cpuid, entries, count * sizeof entries[0]);
     self->cpuid_count = count;
+    return 0;
+}
+
+/* Each is 0x1800; a vCPU may have none. */
+int
+vmsup_vcpu_get_msrs(struct vmsup_vcpu *self, uint32_t msr_count, struct kvm_msr_entry *msr_entries, uint32_t *out_count)
+{
+    *out_count = self->no_msr ? 0 : msr_count;
+    for (uint32_t i = 0; i < *out_count; i++)
+        msr_entries[i].data = 0x1800;
+    return 0;
+}
+
+int
+vmsup_vcpu_set_msrs(struct vmsup_vcpu *self, uint32_t msr_count, const struct kvm_msr_entry *msr_entries)
+{
+    assert_true(msr_count <= 4);
+    memcpy(self->msr, msr_entries, msr_count * sizeof msr_entries[0]);
+    self->msr_count = msr_count;
     return 0;
 }
 

@@ -180,6 +180,7 @@ test_run(void **state)
     fake.vcpu[1].port = 0x103;
     fake.vcpu[1].write = true;
     fake.vcpu[1].data[0] = 0xab;
+    fake.vcpu[2].no_msr = true;
     assert_int_equal(machine_start(&machine, &entry, &what), 0);
     while (fake_ended() < FAKE_VCPUS)
         usleep(1000);
@@ -195,6 +196,11 @@ test_run(void **state)
         assert_int_equal(leaf(vcpu, 0xb, 1)->edx, i);
         assert_int_equal(leaf(vcpu, 0xb, 1)->ebx, FAKE_VCPUS);
         assert_int_equal(leaf(vcpu, 7, 0)->ebx, 0xf0);
+        /* MTRRs on, write-back; strings fast, and what else there was of that register. */
+        assert_int_equal(vcpu->msr_count, i == 2 ? 1 : 2);
+        assert_int_equal(vcpu->msr[0].index, 0x2ff);
+        assert_int_equal(vcpu->msr[0].data, 0x806);
+        assert_int_equal(vcpu->msr[1].data, i == 2 ? 0 : 0x1801);
     }
     assert_int_equal(fake.vcpu[0].regs.rip, 0x1000200);
     assert_int_equal(fake.vcpu[0].regs.rsi, 0x7000);
