@@ -4,6 +4,7 @@
 #include "proto/wire.h"
 #include "supervisor/exit_codes.h"
 #include "supervisor/hold.h"
+#include "supervisor/microvm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,12 @@
 
 #define PLUGIN_SOCKET_NUMBER 3
 #define CONTROL_NUMBER 3
+/* Of what is granted; all that comes before it is fixed. */
+#define GRANTS_NUMBER 4
+#define GRANTS_VARIABLE "VMSUP_FDS"
 #define ENVIRONMENT_MAX 8
+
+_Static_assert(GRANTS_NUMBER + GRANTS_MAX <= JAIL_FDS_MAX, "a jail takes all that may be granted");
 
 /* The children's own ends, closed here once they run. */
 struct inner_ends {
@@ -184,7 +190,7 @@ start_vmproc(const struct children_plan *plan, struct children *children, const 
 
 /* Nothing of the supervisor's environment but what a terminal program may want to know. */
 static int
-make_environment(char *environment[ENVIRONMENT_MAX])
+make_environment(const struct grants *grants, char *environment[ENVIRONMENT_MAX])
 {
     static const char *const passed[] = { "PATH", "LANG", "TERM" };
     size_t count = 0;
@@ -199,6 +205,8 @@ make_environment(char *environment[ENVIRONMENT_MAX])
     if (asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE, PLUGIN_SOCKET_NUMBER) < 0 ||
         asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE_ORIGINAL, PLUGIN_SOCKET_NUMBER) < 0)
         result = -ENOMEM;
+    if (grants->count > 0 && (environment[count++] = grants_describe(grants, GRANTS_VARIABLE, GRANTS_NUMBER)) == NULL)
+        result = -ENOMEM;
 #ifdef VMSUP_SANITIZED
     if (asprintf(&environment[count++], "ASAN_OPTIONS=detect_leaks=0") < 0)
         result = -ENOMEM;
@@ -207,46 +215,72 @@ make_environment(char *environment[ENVIRONMENT_MAX])
     return result;
 }
 
+/* `own` is made for it, and is the caller's to free: microvm's arguments; none where all are the admin's. */
 static char **
-make_arguments(const struct children_plan *plan)
+make_arguments(const struct children_plan *plan, char ***own)
 {
     const struct options *options = plan->options;
-    char **argv = calloc(options->argument_count + 2, sizeof *argv);
+    const char *const *given = options->arguments;
+    size_t count = options->argument_count;
+    char **argv;
 
+    if (options->plugin == NULL) {
+        *own = microvm_arguments(options);
+        if (*own == NULL)
+            return NULL;
+        given = (const char *const *)*own;
+        for (count = 0; given[count] != NULL;)
+            count++;
+    }
+    argv = calloc(count + 2, sizeof *argv);
     if (argv == NULL)
         return NULL;
     argv[0] = plan->plugin->path;
     /* execveat(2) does not write through them. */
-    for (size_t i = 0; i < options->argument_count; i++)
-        argv[i + 1] = (char *)(uintptr_t)options->arguments[i];
+    for (size_t i = 0; i < count; i++)
+        argv[i + 1] = (char *)(uintptr_t)given[i];
     return argv;
 }
 
-/* microvm opens nothing: its room has one file, its own. The sanitizers read /proc. */
-static bool
-opens_files(const struct options *options)
+/* The fixed ones, and those that are granted. */
+static size_t
+list_descriptors(const struct inner_ends *inner, const struct grants *grants, struct jail_fd fds[JAIL_FDS_MAX])
 {
-#ifdef VMSUP_SANITIZED
-    (void)options;
-    return true;
-#else
-    return options->plugin != NULL;
+    const struct jail_fd fixed[GRANTS_NUMBER] = {
+        { inner->plugin_input, STDIN_FILENO },
+        { inner->plugin_output, STDOUT_FILENO },
+        { inner->plugin_log, STDERR_FILENO },
+        { inner->plugin_socket, PLUGIN_SOCKET_NUMBER },
+    };
+
+    memcpy(fds, fixed, sizeof fixed);
+    for (size_t i = 0; i < grants->count; i++)
+        fds[GRANTS_NUMBER + i] = (struct jail_fd){ grants->grant[i].fd, GRANTS_NUMBER + (int)i };
+    return GRANTS_NUMBER + grants->count;
+}
+
+/*
+ * microvm is one file that opens none: its room has nothing else in it, and nothing can be put there. Above all no /proc, by which a
+ * descriptor's file can be opened anew. (The sanitizers look about in theirs.)
+ */
+static void
+empty_room(struct jail *jail)
+{
+    jail->root_bytes = 0;
+#ifndef VMSUP_SANITIZED
+    jail->devices = false;
+    jail->proc = false;
 #endif
 }
 
 static int
 start_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
 {
-    const struct jail_fd fds[] = {
-        { inner->plugin_input, STDIN_FILENO },
-        { inner->plugin_output, STDOUT_FILENO },
-        { inner->plugin_log, STDERR_FILENO },
-        { inner->plugin_socket, PLUGIN_SOCKET_NUMBER },
-    };
     const struct options *options = plan->options;
     char *environment[ENVIRONMENT_MAX] = { NULL };
-    char **argv = make_arguments(plan);
-    const struct jail jail = {
+    char **own = NULL, **argv = make_arguments(plan, &own);
+    struct jail_fd fds[JAIL_FDS_MAX];
+    struct jail jail = {
         .name = "plugin",
         .unconfined = options->disable_sandbox,
         .user_namespace = true,
@@ -254,8 +288,8 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
         .root_bytes = CHILDREN_PLUGIN_ROOT_BYTES,
         .mounts = plan->mounts->mount,
         .mount_count = plan->mounts->count,
-        .devices = opens_files(options),
-        .proc = opens_files(options),
+        .devices = true,
+        .proc = true,
         .uid = plan->plugin_uid,
         .gid = plan->plugin_uid,
         .gid_map = options->gid_maps,
@@ -267,15 +301,17 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
         /* vmproc's death then is the plugin's, whatever the plugin does to prevent it. */
         .pid_namespace = children->vmproc.pidfd,
         .fds = fds,
-        .fd_count = sizeof fds / sizeof fds[0],
+        .fd_count = list_descriptors(inner, plan->grants, fds),
         .executable = plan->plugin->fd,
         .argv = argv,
         .environment = environment,
         .program = plan->plugin_program,
         .key = plan->key,
     };
-    int result = argv == NULL ? -ENOMEM : make_environment(environment);
+    int result = argv == NULL ? -ENOMEM : make_environment(plan->grants, environment);
 
+    if (options->plugin == NULL)
+        empty_room(&jail);
     if (result < 0)
         failure_set(failure, EX_OSERR, result, "out of memory");
     else
@@ -283,6 +319,7 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
     for (size_t i = 0; i < ENVIRONMENT_MAX; i++)
         free(environment[i]);
     free(argv);
+    microvm_free(own);
     return result;
 }
 

@@ -7,6 +7,7 @@
 #define VMSUP_SUPERVISOR_CHILDREN_H
 
 #include "jail/jail.h"
+#include "supervisor/grants.h"
 #include "supervisor/layout.h"
 #include "supervisor/options.h"
 #include "supervisor/plugin_file.h"
@@ -32,6 +33,7 @@ struct children_plan {
     const char *root; /* an existing directory, over which roots are mounted */
     const struct plugin_file *plugin;
     const struct plugin_mounts *mounts;
+    const struct grants *grants; /* the plugin gets copies */
     const struct policy_program *vmproc_program, *plugin_program; /* NULL: no filter */
     uint64_t key;
     uid_t vmproc_uid, plugin_uid; /* the gids are the same numbers */

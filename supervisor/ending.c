@@ -1,6 +1,7 @@
 #include "supervisor/ending.h"
 
 #include "supervisor/exit_codes.h"
+#include "supervisor/microvm.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -71,6 +72,10 @@ decide_plugin(const struct ending_facts *facts, struct ending *ending)
     if (WIFSIGNALED(facts->plugin_status)) {
         describe_signal(facts->plugin_status, what, sizeof what);
         set(ending, EXIT_PLUGIN_SIGNAL, "plugin died of %s", what);
+    } else if (facts->microvm && WEXITSTATUS(facts->plugin_status) == MICROVM_EXIT_RESET) {
+        set(ending, EXIT_GUEST_RESET, "guest reset: the guest asked to be started again");
+    } else if (facts->microvm && WEXITSTATUS(facts->plugin_status) == 0) {
+        set(ending, EXIT_PLUGIN_GOOD, "guest powered off");
     } else if (WEXITSTATUS(facts->plugin_status) == 0) {
         set(ending, EXIT_PLUGIN_GOOD, "plugin exited 0");
     } else {

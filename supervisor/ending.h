@@ -33,6 +33,7 @@ struct ending_facts {
     int plugin_status, vmproc_status;   /* as waitpid(2) has them */
     bool plugin_killed, vmproc_killed;  /* by the supervisor, before they were gone */
     bool timed_out;                     /* the grace time was over */
+    bool microvm;                       /* it is the plugin: what its exit codes mean is known */
     unsigned int grace;                 /* milliseconds */
     uint64_t oom_kills;                 /* by the kernel, in the VM's cgroup */
 };

@@ -6,12 +6,12 @@
 #define VMSUP_SUPERVISOR_EXIT_CODES_H
 
 enum exit_code {
-    EXIT_PLUGIN_GOOD = 0,       /* the plugin exited 0 */
+    EXIT_PLUGIN_GOOD = 0,       /* the plugin exited 0; of microvm: the guest powered off */
     EXIT_PLUGIN_FAILED = 100,   /* the plugin exited with another code */
     EXIT_PLUGIN_SIGNAL = 101,   /* the plugin died of a signal */
     EXIT_PLUGIN_FILTERED = 102, /* the plugin's policy stopped it */
     EXIT_GUEST_SHUTDOWN = 103,  /* the guest shut down: a triple fault */
-    EXIT_GUEST_RESET = 104,     /* the guest asked KVM for a reset */
+    EXIT_GUEST_RESET = 104,     /* the guest asked for a reset, of KVM or of microvm */
     EXIT_INTERNAL_ERROR = 105,  /* KVM could not go on with the guest */
     EXIT_UNKNOWN_EXIT = 106,    /* KVM left the guest for a reason that is not known */
     EXIT_KVM_FAILED = 107,      /* KVM could not be had, or an ioctl of it failed */

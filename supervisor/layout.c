@@ -22,10 +22,12 @@ layout_find(struct layout *layout, struct failure *failure)
     if (slash != NULL)
         *slash = '\0';
     snprintf(layout->vmproc, sizeof layout->vmproc, "%s/vmproc", folder);
+    snprintf(layout->microvm, sizeof layout->microvm, "%s/plugin/microvm", folder);
     snprintf(layout->policies, sizeof layout->policies, "%s/policy", folder);
     if (access(layout->vmproc, X_OK) == 0)
         return 0;
     snprintf(layout->vmproc, sizeof layout->vmproc, "%s/../libexec/vmsup/vmproc", folder);
+    snprintf(layout->microvm, sizeof layout->microvm, "%s/../libexec/vmsup/microvm", folder);
     snprintf(layout->policies, sizeof layout->policies, "%s/../share/vmsup/policy", folder);
     if (access(layout->vmproc, X_OK) == 0)
         return 0;

@@ -1,6 +1,6 @@
 /*
- * Where the program's other files are: beside it in a build folder (vmproc, policy/), or below the prefix it is installed in
- * (../libexec/vmsup/vmproc, ../share/vmsup/policy), found from /proc/self/exe so that a tree can be moved.
+ * Where the program's other files are: beside it in a build folder (vmproc, plugin/microvm, policy/), or below the prefix it is installed in
+ * (../libexec/vmsup/, ../share/vmsup/policy), found from /proc/self/exe so that a tree can be moved.
  */
 #ifndef VMSUP_SUPERVISOR_LAYOUT_H
 #define VMSUP_SUPERVISOR_LAYOUT_H
@@ -11,6 +11,7 @@
 
 struct layout {
     char vmproc[PATH_MAX];
+    char microvm[PATH_MAX]; /* need not be there */
     char policies[PATH_MAX]; /* a folder */
 };
 

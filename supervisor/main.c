@@ -15,7 +15,7 @@ static const struct verb {
     int (*function)(int argc, char **argv);
     const char *usage;
 } verbs[] = {
-    { "start", start_main, "start [-f] [options] --plugin PATH NAME [-- argument ...]" },
+    { "start", start_main, "start [-f] [options] --kernel PATH | --plugin PATH NAME [-- argument ...]" },
     { "stop", stop_main, "stop [--now] NAME" },
     { "list", list_main, "list" },
     { "version", version_main, "version" },

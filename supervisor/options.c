@@ -3,6 +3,7 @@
 #include "proto/wire.h"
 #include "supervisor/memory.h"
 #include "supervisor/options_list.h"
+#include "supervisor/options_machine.h"
 #include "supervisor/options_value.h"
 #include "supervisor/runtime.h"
 #include "supervisor/uids.h"
@@ -98,6 +99,49 @@ handle_gid_map_file(struct parse *parse, const char *name, const char *value)
 {
     (void)name;
     return options_add_file(parse->options, options_add_gid_map, value, parse->failure);
+}
+
+static int
+handle_grant(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_add_grant(parse->options, value, parse->failure);
+}
+
+static int
+handle_kernel(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_add_image(parse->options, "--kernel", value, parse->failure);
+}
+
+static int
+handle_initrd(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_add_image(parse->options, "--initrd", value, parse->failure);
+}
+
+static int
+handle_disk(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_add_disk(parse->options, value, parse->failure);
+}
+
+static int
+handle_memory(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_set_memory(parse->options, value, parse->failure);
+}
+
+static int
+handle_cmdline(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    parse->options->command_line = value;
+    return 0;
 }
 
 static int
@@ -221,6 +265,12 @@ static const struct {
 } option_table[] = {
     { "foreground", no_argument, handle_foreground },
     { "cpus", required_argument, handle_cpus },
+    { "kernel", required_argument, handle_kernel },
+    { "initrd", required_argument, handle_initrd },
+    { "disk", required_argument, handle_disk },
+    { "memory", required_argument, handle_memory },
+    { "cmdline", required_argument, handle_cmdline },
+    { "grant", required_argument, handle_grant },
     { "plugin", required_argument, handle_plugin },
     { "plugin-root", required_argument, handle_plugin_root },
     { "plugin-mount", required_argument, handle_mount },
@@ -368,8 +418,9 @@ options_parse(int argc, char **argv, struct options *options, struct failure *fa
         return result;
     if (options->name[0] == '\0')
         return failure_set(failure, EX_USAGE, -EINVAL, "no name: expected vmsup start [options] NAME [-- argument ...]");
-    if (options->plugin == NULL)
-        return failure_set(failure, EX_USAGE, -EINVAL, "--plugin is missing: expected the path of a plugin");
+    result = options_check_machine(options, failure);
+    if (result < 0)
+        return result;
     options->arguments = (const char *const *)argv + optind;
     options->argument_count = (size_t)(argc - optind);
     return check_network(&parse);
@@ -383,4 +434,7 @@ options_free(struct options *options)
         free(options->mounts[i].target);
     }
     options->mount_count = 0;
+    for (size_t i = 0; i < options->grant_count; i++)
+        free(options->grants[i].path);
+    options->grant_count = 0;
 }

@@ -29,6 +29,13 @@
 #define OPTIONS_GRACE_MAX 3600000
 #define OPTIONS_GRACE_DEFAULT 1000
 #define OPTIONS_RUNTIME_DIR_DEFAULT "/run/vmsup"
+/* Of --grant, --kernel, --initrd and --disk together. */
+#define OPTIONS_GRANTS_MAX 32
+#define OPTIONS_GRANT_NAME_MAX 31
+/* A guest's memory, in bytes: what microvm can make a machine of. */
+#define OPTIONS_MACHINE_MEMORY_MIN (UINT64_C(32) << 20)
+#define OPTIONS_MACHINE_MEMORY_MAX (UINT64_C(1) << 40)
+#define OPTIONS_MACHINE_MEMORY_UNIT 4096
 /*
  * Ids that nobody else hands out: above what distributions give to people and their subordinate ids (100000 and up, from /etc/subuid),
  * above systemd's dynamic users (61184 to 65519), its containers (524288 to 1879048191) and foreign ids (2147352576 and up), and
@@ -43,12 +50,23 @@ struct options_mount {
     bool writable;
 };
 
+/* A file or block device that the plugin gets as a descriptor. */
+struct options_grant {
+    char name[OPTIONS_GRANT_NAME_MAX + 1];
+    char *path;         /* owned */
+    const char *option; /* that asked for it: "--disk" */
+    const char *flags;  /* of a disk, for microvm: what stands behind its path, or NULL */
+    bool writable;
+    bool lock;
+    bool direct; /* O_DIRECT */
+};
+
 struct options {
     char name[NAME_LENGTH_MAX + 1];
     bool foreground;
     unsigned int cpus; /* 1 to WIRE_VCPUS_MAX */
 
-    const char *plugin;              /* as given; never NULL after options_parse() */
+    const char *plugin;              /* as given; NULL: microvm, the one that ships */
     const char *const *arguments;    /* after "--"; argument_count of them */
     size_t argument_count;
     const char *plugin_root;         /* NULL: none given */
@@ -58,6 +76,12 @@ struct options {
     size_t gid_map_count;
     const char *policy_dir; /* NULL: the policies that ship */
     bool disable_sandbox;
+
+    struct options_grant grants[OPTIONS_GRANTS_MAX];
+    size_t grant_count;
+    size_t disk_count;        /* of the grants: disk0 and so on */
+    uint64_t machine_memory;  /* bytes; 0: none given; this one and the next are microvm's */
+    const char *command_line; /* of the guest's kernel, or NULL */
 
     bool has_network;
     struct in_addr host_ip;

@@ -8,6 +8,7 @@
 #include "supervisor/confine.h"
 #include "supervisor/detach.h"
 #include "supervisor/exit_codes.h"
+#include "supervisor/grants.h"
 #include "supervisor/hold.h"
 #include "supervisor/host.h"
 #include "supervisor/interrupt.h"
@@ -45,6 +46,7 @@ struct start {
     struct policies policies;
     struct plugin_file plugin;
     struct plugin_mounts mounts;
+    struct grants grants;
     uint64_t memory_limit;
     struct vmproc_setup setup; /* what vmproc is to be given */
     struct detach detach;      /* to who waits for a start without -f */
@@ -58,6 +60,21 @@ struct start {
     char lines[REPORT_LINES][REPORT_LINE_MAX];
     struct failure failure;
 };
+
+/* The admin's, or the one that ships. */
+static int
+open_plugin(struct start *start)
+{
+    const char *path = start->options.plugin;
+
+    if (path == NULL) {
+        path = start->layout.microvm;
+        if (access(path, X_OK) < 0)
+            return failure_set(&start->failure, EX_CONFIG, -errno, "%s: %s: expected microvm there, or --plugin with another plugin", path,
+                               strerror(errno));
+    }
+    return plugin_file_open(path, &start->plugin, &start->failure);
+}
 
 /* Reads and checks the whole configuration; nothing is made yet. */
 static int
@@ -75,13 +92,15 @@ read_configuration(struct start *start, int argc, char **argv)
     if (result == 0)
         result = layout_find(&start->layout, failure);
     if (result == 0)
-        result = plugin_file_open(start->options.plugin, &start->plugin, failure);
+        result = open_plugin(start);
     if (result == 0)
         result = plugin_file_mounts(&start->plugin, &start->options, &start->mounts, failure);
     if (result == 0)
         result = policies_load(&start->policies, start->layout.policies, start->options.policy_dir, start->options.plugin, failure);
     if (result == 0 && geteuid() != 0)
         result = failure_set(failure, EX_NOPERM, -EPERM, "starting a VM needs root: run this as root");
+    if (result == 0)
+        result = grants_open(&start->options, &start->grants, failure);
     if (result == 0)
         result = memory_decide(start->options.memory_max, &start->memory_limit, failure);
     if (result == 0) {
@@ -173,6 +192,7 @@ start_children(struct start *start)
         .root = root,
         .plugin = &start->plugin,
         .mounts = &start->mounts,
+        .grants = &start->grants,
         .vmproc_program = policies_program(&start->policies, POLICIES_VMPROC),
         .plugin_program = policies_program(&start->policies, POLICIES_PLUGIN),
         .key = start->policies.key,
@@ -189,6 +209,7 @@ start_children(struct start *start)
     /* What the plugin is made of is not needed any more. */
     plugin_mounts_free(&start->mounts);
     plugin_file_close(&start->plugin);
+    grants_hand_over(&start->grants);
     if (result < 0)
         return result;
     start->setup.plugin_socket = fd_take(&start->children.plugin_socket);
@@ -262,6 +283,7 @@ static void
 release(struct start *start)
 {
     children_abandon(&start->children);
+    grants_close(&start->grants);
     admin_destroy(start->admin);
     fd_close(&start->setup.kvm);
     fd_close(&start->setup.plugin_socket);

@@ -402,6 +402,7 @@ watch_run(const struct watch_plan *plan, struct ending *ending)
     struct watch watch = {
         .plan = plan,
         .facts.grace = plan->options->grace,
+        .facts.microvm = plan->options->plugin == NULL,
         .link.socket = -1,
         .vmproc_log.fd = -1,
         .plugin_log.fd = -1,

@@ -65,6 +65,7 @@ struct scene {
     struct layout layout;
     struct plugin_file plugin;
     struct plugin_mounts mounts;
+    struct grants grants;
     struct probe_command command;
     int given[PROBE_FDS];
     pid_t bystander;
@@ -233,6 +234,7 @@ try_inside(struct scene *scene, int place, bool filtered, const char *attempt, c
         .root = "/tmp",
         .plugin = &scene->plugin,
         .mounts = &scene->mounts,
+        .grants = &scene->grants,
         .vmproc_program = filtered ? policies_program(&scene->policies, POLICIES_VMPROC) : NULL,
         .plugin_program = filtered ? policies_program(&scene->policies, POLICIES_PLUGIN) : NULL,
         .key = scene->policies.key,
@@ -322,6 +324,7 @@ set_scene(struct scene *scene, char **argv)
     struct failure failure;
 
     scene->probe = argv[1];
+    scene->options.plugin = argv[1];
     strlcpy(scene->layout.vmproc, argv[1], sizeof scene->layout.vmproc);
     if (plugin_file_open(argv[1], &scene->plugin, &failure) < 0 ||
         plugin_file_mounts(&scene->plugin, &scene->options, &scene->mounts, &failure) < 0 ||

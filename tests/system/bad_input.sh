@@ -22,7 +22,7 @@ expect 'no verb' $USAGE 'usage: vmsup start' "$VMSUP"
 expect 'an unknown verb' $USAGE 'frobnicate: no such verb' "$VMSUP" frobnicate
 
 refused 'no name' $USAGE 'no name: expected' --plugin "$plugin"
-refused 'no plugin' $USAGE '--plugin is missing' demo
+refused 'neither plugin nor kernel' $USAGE 'neither --kernel nor --plugin: expected' demo
 refused 'two names' $USAGE 'expected one name only' --plugin "$plugin" one two
 refused 'a name with a capital' $USAGE 'the name is "Demo": expected' --plugin "$plugin" Demo
 refused 'a name with a slash' $USAGE 'the name is "a/b": expected' --plugin "$plugin" a/b

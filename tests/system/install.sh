@@ -14,7 +14,7 @@ else
 fi
 VMSUP=$prefix/sbin/vmsup
 
-for file in sbin/vmsup libexec/vmsup/vmproc libexec/vmsup/examples/hello libexec/vmsup/examples/adder libexec/vmsup/examples/ping \
+for file in sbin/vmsup libexec/vmsup/vmproc libexec/vmsup/microvm libexec/vmsup/examples/hello libexec/vmsup/examples/adder libexec/vmsup/examples/ping \
     share/vmsup/policy/supervisor.policy share/vmsup/policy/vmproc.policy share/vmsup/policy/plugin.policy \
     share/vmsup/policy/microvm.policy \
     include/vmsup-plugin.h include/crosvm.h lib/libvmsup-plugin.so.0 lib/libvmsup-plugin.so lib/libvmsup-plugin.a \

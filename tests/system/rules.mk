@@ -24,6 +24,7 @@ $(BUILD)/tests/held/vmsup: $(HELD_OBJECTS) $(call lib,jail) $(call lib,policy) $
 	@mkdir -p $(@D)
 	ln -sfn ../../vmproc $(@D)/vmproc
 	ln -sfn ../../policy $(@D)/policy
+	ln -sfn ../../plugin $(@D)/plugin
 	$(CC) $(LDHARDENING) -o $@ $(filter-out $(BUILD)/vmproc,$^) $(LIBS_SUPERVISOR)
 
 # The hello example with another guest in it, which tries its serial port.

@@ -93,6 +93,22 @@ static const struct row rows[] = {
       { .cause = ENDING_PLUGIN_GONE, .plugin_gone = true, .plugin_status = EXITED(1), .vmproc_gone = true,
         .vmproc_status = DIED(SIGKILL), .vmproc_killed = true, .oom_kills = 1 },
       EXIT_PLUGIN_FAILED, "plugin exited 1" },
+    { "microvm, and its guest turned itself off",
+      { .cause = ENDING_PLUGIN_GONE, .microvm = true, .plugin_gone = true, .plugin_status = EXITED(0), .vmproc_gone = true,
+        .vmproc_status = DIED(SIGKILL), .vmproc_killed = true },
+      EXIT_PLUGIN_GOOD, "guest powered off" },
+    { "microvm, and its guest wants to be started again",
+      { .cause = ENDING_PLUGIN_GONE, .microvm = true, .plugin_gone = true, .plugin_status = EXITED(8), .vmproc_gone = true,
+        .vmproc_status = DIED(SIGKILL), .vmproc_killed = true },
+      EXIT_GUEST_RESET, "guest reset: the guest asked to be started again" },
+    { "microvm could not make its machine",
+      { .cause = ENDING_PLUGIN_GONE, .microvm = true, .plugin_gone = true, .plugin_status = EXITED(1), .vmproc_gone = true,
+        .vmproc_status = DIED(SIGKILL), .vmproc_killed = true },
+      EXIT_PLUGIN_FAILED, "plugin exited 1" },
+    { "another plugin's exit code is its own affair",
+      { .cause = ENDING_PLUGIN_GONE, .plugin_gone = true, .plugin_status = EXITED(8), .vmproc_gone = true,
+        .vmproc_status = DIED(SIGKILL), .vmproc_killed = true },
+      EXIT_PLUGIN_FAILED, "plugin exited 8" },
 };
 
 static void

@@ -140,7 +140,7 @@ test_words(void **state)
     assert_string_equal(options.plugin, "--");
     REFUSED(EX_USAGE, "no name", "NAME", "--plugin", "p");
     REFUSED(EX_USAGE, "no name", "NAME", "--plugin", "p", "--", "demo");
-    REFUSED(EX_USAGE, "--plugin is missing", "path", "demo");
+    REFUSED(EX_USAGE, "neither --kernel nor --plugin", "path", "demo");
     REFUSED_START("\"other\"", "one name only", "other");
     REFUSED_START("--bogus", "no such option", "--bogus");
     REFUSED_START("-x", "no such option", "-x");
