@@ -77,7 +77,7 @@ own_memory() { # PID
 }
 
 is_idle() {
-    grep -q '^State:	S' "/proc/$plugin/status" && [ -s "$WORK/console" ]
+    grep -q '^State:	S' "/proc/$plugin/status" && [ -s "$WORK/idle" ]
 }
 
 threads_of() { # PID
@@ -85,9 +85,9 @@ threads_of() { # PID
 }
 
 start -f -c 2 --memory 256M --disk "$WORK/disk" --host-ip 10.118.0.1 --netmask 255.255.255.252 --mac 02:11:22:33:44:55 \
-    --kernel "$guests/idle" demo </dev/null >"$WORK/console" 2>"$WORK/log" &
+    --kernel "$guests/idle" demo </dev/null >"$WORK/idle" 2>"$WORK/log" &
 running=$!
-check 'a machine runs' wait_until 10 test -s "$WORK/console"
+check 'a machine runs' wait_until 10 test -s "$WORK/idle"
 supervisor=$(cat "$RUN/demo/pid")
 plugin=$(pgrep -P "$supervisor" -x microvm)
 vmproc=$(pgrep -P "$supervisor" -x vmproc)
