@@ -61,7 +61,9 @@ microvm_arguments(const struct options *options)
         add(&list, "%s", options->command_line);
     }
     add_disks(&list, options);
-    if (options->has_network)
+    if (options->has_network && options->net_queues > 1)
+        add(&list, "--net=queues=%u", options->net_queues);
+    else if (options->has_network)
         add(&list, "--net");
     for (size_t i = 0; i < options->argument_count; i++)
         add(&list, "%s", options->arguments[i]);

@@ -6,6 +6,7 @@
 #include "supervisor/options_machine.h"
 #include "supervisor/options_value.h"
 #include "supervisor/runtime.h"
+#include "supervisor/tap.h"
 #include "supervisor/uids.h"
 
 #include <errno.h>
@@ -199,6 +200,27 @@ handle_guest_mac(struct parse *parse, const char *name, const char *value)
 }
 
 static int
+handle_net_queues(struct parse *parse, const char *name, const char *value)
+{
+    uint64_t number;
+
+    if (value_number(value, 1, TAP_QUEUES_MAX, &number) < 0)
+        return failure_set(parse->failure, EX_USAGE, -EINVAL, "--%s is \"%.128s\": expected a number from 1 to %d", name, value,
+                           TAP_QUEUES_MAX);
+    parse->options->net_queues = (unsigned int)number;
+    return 0;
+}
+
+static int
+handle_tap_vnet_header(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    (void)value;
+    parse->options->tap_vnet_header = true;
+    return 0;
+}
+
+static int
 handle_uid_range(struct parse *parse, const char *name, const char *value)
 {
     struct options *options = parse->options;
@@ -284,6 +306,8 @@ static const struct {
     { "mac", required_argument, handle_mac },
     { "guest-ip", required_argument, handle_guest_ip },
     { "guest-mac", required_argument, handle_guest_mac },
+    { "net-queues", required_argument, handle_net_queues },
+    { "tap-vnet-header", no_argument, handle_tap_vnet_header },
     { "uid-range", required_argument, handle_uid_range },
     { "grace", required_argument, handle_grace },
     { "memory-max", required_argument, handle_memory_max },
@@ -351,6 +375,9 @@ check_network(struct parse *parse)
         return failure_set(parse->failure, EX_USAGE, -EINVAL, "--%s is missing: expected all of --host-ip, --netmask and --mac, or none",
                            !parse->has_host_ip ? "host-ip" : !parse->has_netmask ? "netmask" : "mac");
     options->has_network = given == 3;
+    if (!options->has_network && (options->net_queues > 1 || options->tap_vnet_header))
+        return failure_set(parse->failure, EX_USAGE, -EINVAL, "--%s: expected --host-ip, --netmask and --mac beside it",
+                           options->tap_vnet_header ? "tap-vnet-header" : "net-queues");
     if (options->has_network && !value_is_host_in_network(options->host_ip, options->netmask))
         return failure_set(parse->failure, EX_USAGE, -EINVAL,
                            "--host-ip is its network's own or broadcast address with this --netmask: expected the address of a host");
@@ -374,6 +401,7 @@ set_defaults(struct options *options)
 {
     *options = (struct options){
         .cpus = 1,
+        .net_queues = 1,
         .uid_first = OPTIONS_UID_FIRST_DEFAULT,
         .uid_count = OPTIONS_UID_COUNT_DEFAULT,
         .grace = OPTIONS_GRACE_DEFAULT,

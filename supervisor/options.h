@@ -87,6 +87,8 @@ struct options {
     struct in_addr host_ip;
     struct in_addr netmask;
     uint8_t mac[ETH_ALEN];
+    unsigned int net_queues; /* 1 to TAP_QUEUES_MAX */
+    bool tap_vnet_header;    /* wanted; microvm's TAP has one in any case */
     bool has_guest; /* the two that follow are given: the source filter is on */
     struct in_addr guest_ip;
     uint8_t guest_mac[ETH_ALEN];

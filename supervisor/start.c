@@ -54,6 +54,7 @@ struct start {
     struct cgroup cgroup;
     struct uids uids;
     struct tap tap;
+    char queue_names[TAP_QUEUES_MAX][16]; /* of the grants: "net1" and so on */
     struct net_filter filter;
     struct admin *admin;
     struct children children;
@@ -111,12 +112,30 @@ read_configuration(struct start *start, int argc, char **argv)
     return result;
 }
 
+/* The first goes to vmproc, for the interface's own call. */
+static int
+grant_queues(struct start *start)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i + 1 < start->options.net_queues; i++) {
+        snprintf(start->queue_names[i], sizeof start->queue_names[i], "net%zu", i + 1);
+        result = grants_add(&start->grants, start->queue_names[i], &start->tap.more[i]);
+        if (result < 0)
+            failure_set(&start->failure, EX_SOFTWARE, result, "the TAP's queues are more than can be granted: expected at most %d grants",
+                        GRANTS_MAX);
+    }
+    return result;
+}
+
 static int
 make_network(struct start *start)
 {
     const struct options *options = &start->options;
-    const struct tap_settings settings = { .host_ip = options->host_ip, .netmask = options->netmask };
-    struct tap_settings wanted = settings;
+    struct tap_settings wanted = {
+        .host_ip = options->host_ip, .netmask = options->netmask, .queues = options->net_queues,
+        .vnet_header = options->plugin == NULL || options->tap_vnet_header,
+    };
     int result;
 
     if (!options->has_network)
@@ -127,6 +146,8 @@ make_network(struct start *start)
         result = net_filter_install(start->tap.name, options->guest_mac, options->guest_ip, &start->filter, &start->failure);
     if (result == 0)
         result = tap_up(&start->tap, &start->failure);
+    if (result == 0)
+        result = grant_queues(start);
     if (result < 0)
         start->failure.exit_code = EXIT_NETWORK_FAILED;
     else
@@ -311,6 +332,7 @@ init(struct start *start)
     start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1, .memory = -1 };
     start->uids.lock = -1;
     start->tap.fd = start->tap.kept = -1;
+    memset(start->tap.more, -1, sizeof start->tap.more);
     start->children = (struct children){
         .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
         .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1,

@@ -24,20 +24,36 @@ step_failure(const struct tap *tap, const char *step, int error, struct failure 
                        strerror(-error));
 }
 
+/* A descriptor of the link `name`; with '%' in it, of a new one, whose name it becomes. */
+static int
+open_queue(char name[IFNAMSIZ], short flags, int *fd)
+{
+    struct ifreq request = { .ifr_flags = flags };
+
+    *fd = open(TUN_DEVICE, O_RDWR | O_CLOEXEC);
+    if (*fd < 0)
+        return -errno;
+    strlcpy(request.ifr_name, name, sizeof request.ifr_name);
+    if (ioctl(*fd, TUNSETIFF, &request) < 0)
+        return -errno;
+    strlcpy(name, request.ifr_name, IFNAMSIZ);
+    return 0;
+}
+
 static int
 open_link(struct tap *tap, short flags, struct failure *failure)
 {
-    struct ifreq request = { .ifr_name = TAP_NAME };
+    char name[IFNAMSIZ] = TAP_NAME;
+    int result;
 
     strlcpy(tap->name, "TAP", sizeof tap->name);
-    tap->fd = open(TUN_DEVICE, O_RDWR | O_CLOEXEC);
+    result = open_queue(name, flags, &tap->fd);
     if (tap->fd < 0)
-        return failure_set(failure, errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE, -errno, "%s: %s: expected a host with TUN/TAP",
-                           TUN_DEVICE, strerror(errno));
-    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags);
-    if (ioctl(tap->fd, TUNSETIFF, &request) < 0)
-        return step_failure(tap, "cannot be made", -errno, failure);
-    strlcpy(tap->name, request.ifr_name, sizeof tap->name);
+        return failure_set(failure, result == -EACCES ? EX_NOPERM : EX_UNAVAILABLE, result, "%s: %s: expected a host with TUN/TAP",
+                           TUN_DEVICE, strerror(-result));
+    if (result < 0)
+        return step_failure(tap, "cannot be made", result, failure);
+    strlcpy(tap->name, name, sizeof tap->name);
     tap->index = (int)if_nametoindex(tap->name);
     if (tap->index == 0)
         return step_failure(tap, "has no index", -errno, failure);
@@ -45,6 +61,23 @@ open_link(struct tap *tap, short flags, struct failure *failure)
     if (tap->kept < 0)
         return step_failure(tap, "cannot be kept", -errno, failure);
     return 0;
+}
+
+/* The link, and its queues beside the first. */
+static int
+open_links(const struct tap_settings *settings, struct tap *tap, struct failure *failure)
+{
+    const bool many = settings->queues > 1;
+    const short flags =
+        (short)(IFF_TAP | IFF_NO_PI | (settings->vnet_header ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0));
+    int result = open_link(tap, flags, failure);
+
+    for (unsigned int i = 0; result == 0 && many && i < settings->queues - 1; i++) {
+        result = open_queue(tap->name, flags, &tap->more[i]);
+        if (result < 0)
+            step_failure(tap, "cannot have another queue", result, failure);
+    }
+    return result;
 }
 
 /* Sets it to `value` and looks whether it took. */
@@ -107,7 +140,10 @@ tap_create(const struct tap_settings *settings, struct tap *tap, struct failure 
     int result;
 
     *tap = (struct tap){ .fd = -1, .kept = -1 };
-    result = open_link(tap, settings->flags, failure);
+    memset(tap->more, -1, sizeof tap->more);
+    if (settings->queues > TAP_QUEUES_MAX)
+        return failure_set(failure, EX_SOFTWARE, -EINVAL, "a TAP of %u queues: expected at most %d", settings->queues, TAP_QUEUES_MAX);
+    result = open_links(settings, tap, failure);
     if (result == 0)
         result = refuse_ipv6(tap, failure);
     if (result == 0)
@@ -134,6 +170,7 @@ void
 tap_destroy(struct tap *tap)
 {
     fd_close(&tap->fd);
+    fd_close_all(tap->more, TAP_QUEUES_MAX - 1);
     /* Fails where no link was attached to it, and then there is none to undo. */
     if (tap->kept >= 0)
         ioctl(tap->kept, TUNSETPERSIST, 0);

@@ -13,18 +13,24 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* Descriptors of one TAP, each a queue of its own. */
+#define TAP_QUEUES_MAX 8
 
 struct tap_settings {
     struct in_addr host_ip;
     struct in_addr netmask;
     uint8_t mac[ETH_ALEN];
-    short flags; /* beside IFF_TAP | IFF_NO_PI: IFF_VNET_HDR, IFF_MULTI_QUEUE; 0 for none */
+    bool vnet_header;    /* frames begin with a virtio_net_hdr, of ten bytes until somebody sets another size */
+    unsigned int queues; /* 0 or 1: one, of a TAP that takes no further ones */
 };
 
 struct tap {
     int fd;   /* for vmproc: fd_take() it, or let tap_destroy() close it */
     int kept; /* the supervisor's own, of the same open file */
+    int more[TAP_QUEUES_MAX - 1]; /* the second queue and further ones, -1 behind the last; as fd */
     char name[IFNAMSIZ];
     int index;
 };
@@ -36,7 +42,7 @@ struct tap {
 int tap_create(const struct tap_settings *settings, struct tap *tap, struct failure *failure);
 int tap_up(const struct tap *tap, struct failure *failure);
 
-/* Closes both. The link goes with the last descriptor: call it when vmproc and the plugin are gone. Does nothing after itself. */
+/* Closes all. The link goes with the last descriptor: call it when vmproc and the plugin are gone. Does nothing after itself. */
 void tap_destroy(struct tap *tap);
 
 #endif

@@ -208,12 +208,35 @@ test_arguments(void **state)
     expect_arguments(WORDS("demo", "--kernel", "k", "--cmdline", "", "--", "%s", NULL), WORDS("--cmdline", "", "%s", NULL));
 }
 
+#define NETWORK "--host-ip", "10.0.0.1", "--netmask", "255.255.255.0", "--mac", "de:21:e8:47:6b:6a"
+
+static void
+test_queues(void **state)
+{
+    static const char *const bad[] = { "", "0", "9", "-1", "two" };
+    struct options options;
+    struct failure failure;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        REFUSED("--net-queues is", "from 1 to 8", "demo", "--kernel", "k", NETWORK, "--net-queues", bad[i]);
+    REFUSED("--net-queues", "--host-ip", "demo", "--kernel", "k", "--net-queues", "2");
+    REFUSED("--tap-vnet-header", "--host-ip", "demo", "--plugin", "p", "--tap-vnet-header");
+    assert_int_equal(PARSE("demo", "--plugin", "p", NETWORK), 0);
+    assert_true(options.net_queues == 1 && !options.tap_vnet_header);
+    assert_int_equal(PARSE("demo", "--plugin", "p", NETWORK, "--net-queues", "8", "--tap-vnet-header"), 0);
+    assert_true(options.net_queues == 8 && options.tap_vnet_header);
+    options_free(&options);
+    expect_arguments(WORDS("demo", "--kernel", "k", NETWORK, "--net-queues", "4", NULL), WORDS("--net=queues=4", NULL));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grants),  cmocka_unit_test(test_wrong_grants),  cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_machine), cmocka_unit_test(test_wrong_machine), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_queues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
