@@ -50,6 +50,7 @@ static const struct {
     { "fcntl", SYS_fcntl, { 0, F_SETPIPE_SZ, 1 << 20 } },
     { "fallocate", SYS_fallocate, { 0, FALLOC_FL_COLLAPSE_RANGE, 0, 4096 } },
     { "newfstatat", SYS_newfstatat, { AT_FDCWD, (long)"/", 0, 0 } },
+    { "statx", SYS_statx, { AT_FDCWD, (long)"/", 0, 0, 0 } },
     { "getdents64", SYS_getdents64, { 0, 0, 0 } },
     { "dup2", SYS_dup2, { 0, 9 } },
     { "splice", SYS_splice, { 0, 0, 1, 0, 4096, 0 } },
