@@ -34,14 +34,16 @@ refused() { # NAME REGEX ARGUMENTS…
     expect "$name" 100 "microvm: error: $regex" start -f "$@"
 }
 
-boots 'a PVH kernel with its initrd and command line' '^mark=R$' --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo
+boots 'a PVH kernel with its initrd and command line' '^mark=Rh$' --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo
 for cpus in 1 2 4; do
     # Their ids are 0, 1 and so on: each but the first sets its bit.
     bits=$(printf "\\x$(printf %x $(((1 << cpus) - 2 + 48)))")
     boots "a 64-bit ELF kernel wakes $cpus processors" "^found $cpus $bits\$" -c "$cpus" --kernel "$guests/smp" --cmdline found demo
 done
-boots 'as little memory as there may be' '^mark=R$' --memory 32M --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo
-boots 'features are hidden' '^found 2 2$' -c 2 --kernel "$guests/smp" --cmdline found demo -- --cpu-mask avx2,0x40000001:eax=0x1
+boots 'as little memory as there may be' '^mark=Rh$' --memory 32M --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo
+boots 'a feature is hidden by its name' '^mark=R-$' --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo -- \
+    --cpu-mask avx2,hypervisor
+boots 'and by its bit' '^mark=R-$' --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo -- --cpu-mask 1:ecx=0x80000000
 
 refused 'a script is no kernel' 'the kernel is neither a bzImage nor an ELF file$' --kernel "$WORK/script" demo
 refused 'a kernel that is cut short' 'the kernel is cut short: it has 100 bytes$' --kernel "$WORK/cut" demo
@@ -61,7 +63,7 @@ else
         -- --huge-pages
     echo $((before + 40)) >"$pages/nr_hugepages"
     if [ "$(cat "$pages/free_hugepages")" -ge 32 ]; then
-        boots 'huge pages' '^mark=R$' --memory 64M --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo -- --huge-pages
+        boots 'huge pages' '^mark=Rh$' --memory 64M --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo -- --huge-pages
     else
         skip 'huge pages' 'the host has no 64M of them together'
     fi

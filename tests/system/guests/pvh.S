@@ -1,9 +1,11 @@
-# A kernel for microvm with a PVH entry. It looks whether it was entered as the interface has it, prints its command line and the first
-# byte of its initrd, and turns the machine off; a mark that is wrong is printed as "!" and a letter.
+# A kernel for microvm with a PVH entry. It looks whether it was entered as the interface has it, prints its command line, the first byte of
+# its initrd, and "h" where its processor says that there is a hypervisor, and turns the machine off; a mark that is wrong is printed as "!"
+# and a letter.
 
 #define MAGIC 0x336ec578
 #define SERIAL 0x3f8
 #define POWER 0x600
+#define MTRR_DEFAULT_TYPE 0x2ff
 
     .section .note.pvh, "a", @note
     .long 4, 4, 18
@@ -43,6 +45,12 @@ _start:
     cmpl $1, 16(%eax)
     jne wrong
 
+    mov $MTRR_DEFAULT_TYPE, %ecx
+    rdmsr
+    mov $'t', %cl               # MTRRs are on, and memory is write-back
+    cmp $0x806, %eax
+    jne wrong
+
     mov 24(%ebp), %esi
     call print
     mov $'i', %cl               # one module
@@ -52,6 +60,13 @@ _start:
     mov (%eax), %esi
     mov (%esi), %al
     call put
+    mov $1, %eax
+    cpuid
+    mov $'h', %al
+    test %ecx, %ecx
+    js 1f
+    mov $'-', %al
+1:  call put
     mov $'\n', %al
     call put
 off:
