@@ -136,6 +136,20 @@ open_devices(struct scene *scene)
     scene->given[PROBE_FD_KVM - PROBE_FD_HOST_PIDFD] = kvm >= 0 ? kvm : open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
+/* A file with the mode and owner of what may be granted: made anew, since one attempt changes it. */
+static int
+open_grant(void)
+{
+    char path[] = "/tmp/vmsup-escape-XXXXXX";
+    int made = mkostemp(path, O_CLOEXEC), fd;
+
+    if (made < 0 || fchmod(made, 0644) < 0 || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        err(1, "%s", path);
+    unlink(path);
+    close(made);
+    return fd;
+}
+
 /* An abstract socket is in the network namespace, not in the file system. */
 static void
 listen_abstract(void)
@@ -179,13 +193,16 @@ static void
 give_command(struct scene *scene, int socket, const char *attempt)
 {
     int given[PROBE_FDS], console = strcmp(attempt, "tioclinux") == 0 ? open_console() : -1;
+    int *grant = &given[PROBE_FD_GRANT - PROBE_FD_HOST_PIDFD];
 
     memcpy(given, scene->given, sizeof given);
+    *grant = open_grant();
     if (console >= 0)
         given[PROBE_FD_TERMINAL - PROBE_FD_HOST_PIDFD] = console;
     strlcpy(scene->command.attempt, attempt, sizeof scene->command.attempt);
     if (message_send(socket, &scene->command, sizeof scene->command, given, PROBE_FDS, 0) < 0)
         errx(1, "the probe does not hear");
+    fd_close(grant);
     fd_close(&console);
 }
 

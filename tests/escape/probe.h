@@ -19,7 +19,8 @@
 #define PROBE_FD_TERMINAL 12 /* the terminal of somebody else's session */
 #define PROBE_FD_TAP 13      /* attached to a link */
 #define PROBE_FD_KVM 14      /* /dev/kvm */
-#define PROBE_FDS 5
+#define PROBE_FD_GRANT 15    /* a file of root's that everybody may read, granted for reading alone */
+#define PROBE_FDS 6
 
 #define PROBE_ABSTRACT_SOCKET "vmsup-escape-test"
 

@@ -187,6 +187,32 @@ execute(const struct probe_command *command)
     return syscall(SYS_execveat, PROBE_FD_COMMAND, "", none, none, AT_EMPTY_PATH, 0) < 0 && errno != EACCES ? -errno : 0;
 }
 
+/* The file of a descriptor that was given for reading, anew and for writing. */
+static int
+reopen_grant(const struct probe_command *command)
+{
+    char path[32];
+
+    (void)command;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", PROBE_FD_GRANT);
+    return open_file(path, O_RDWR);
+}
+
+/* So that it could be opened for writing. */
+static int
+open_up_grant(const struct probe_command *command)
+{
+    (void)command;
+    return fchmod(PROBE_FD_GRANT, 0666) < 0 ? -errno : 0;
+}
+
+/* vmproc has no /proc, but where the sanitizers want one. */
+#ifdef VMSUP_SANITIZED
+#define VMPROC_REOPEN EACCES
+#else
+#define VMPROC_REOPEN ENOENT
+#endif
+
 /* A descriptor that nobody gave: beside the standard ones, the command's and those that came with it. */
 static int
 find_descriptor(const struct probe_command *command)
@@ -216,6 +242,8 @@ const struct probe_attempt probe_files[] = {
     { "unshare-mount-namespace", unshare_mount_namespace, { EPERM, EPERM }, { "unshare", "unshare" } },
     { "open-kvm", open_kvm, { ENOENT, ENOENT }, { PROBE_LET_THROUGH, "openat" } },
     { "open-by-handle", open_by_handle, { EPERM, EPERM }, { "open_by_handle_at", "open_by_handle_at" } },
+    { "reopen-grant", reopen_grant, { EACCES, VMPROC_REOPEN }, { PROBE_LET_THROUGH, "openat" } },
+    { "open-up-grant", open_up_grant, { EPERM, EPERM }, { "fchmod", "fchmod" } },
     { "execute", execute, { 0, 0 }, { "execveat", "execveat" } },
     { 0 },
 };

@@ -18,6 +18,7 @@
  *   rude      answers its vCPU's first event with what is no request, then as idle
  *   stubborn  runs guest code where there is none, and does not mind that the VM is ending
  *   group P   prints which group the file P has, as seen from inside, then exits 0
+ *   grant N   prints what can be done with the descriptor granted as N, drops the lock that there is on it, then as idle
  */
 #include "vmsup-plugin.h"
 
@@ -232,6 +233,28 @@ print_group(const char *path)
     return 0;
 }
 
+static void
+print_outcome(const char *what, long result)
+{
+    printf("%s: %s\n", what, result < 0 ? strerror(errno) : "done");
+}
+
+static void
+use_grant(const char *name)
+{
+    struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+    int fd = vmsup_granted_fd(name);
+    char byte = 'x', path[64];
+
+    check(fd, "granted_fd");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    print_outcome("read", pread(fd, &byte, 1, 0));
+    print_outcome("write", pwrite(fd, &byte, 1, 0));
+    print_outcome("open anew", open(path, O_RDWR | O_CLOEXEC));
+    print_outcome("unlock", fcntl(fd, F_OFD_SETLK, &lock));
+    fflush(stdout);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -242,6 +265,8 @@ main(int argc, char **argv)
     if (strcmp(part, "early") == 0)
         return code;
     check(vmsup_connect(&vm), "connect");
+    if (strcmp(part, "grant") == 0)
+        use_grant(argc > 2 ? argv[2] : "");
     if (strcmp(part, "network") == 0)
         print_network(vm);
     if (strcmp(part, "group") == 0)
