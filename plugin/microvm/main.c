@@ -4,6 +4,7 @@
 #include "plugin/microvm/devices.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -90,6 +91,8 @@ main(int argc, char **argv)
 
     log_init("microvm", LOG_STYLE_TERMINAL, STDERR_FILENO, LOG_LEVEL_INFO);
     signal(SIGPIPE, SIG_IGN);
+    /* One heap for all threads, none of which is often at it: before glibc makes many it reads files for the number of processors. */
+    mallopt(M_ARENA_MAX, 1);
     if (options_parse(argc, argv, &options) < 0)
         return EX_USAGE;
     result = start(&machine, &devices, &options, &what);

@@ -40,6 +40,8 @@ for cpus in 1 2 4; do
     bits=$(printf "\\x$(printf %x $(((1 << cpus) - 2 + 48)))")
     boots "a 64-bit ELF kernel wakes $cpus processors" "^found $cpus $bits\$" -c "$cpus" --kernel "$guests/smp" --cmdline found demo
 done
+# More threads than the C library would have of heaps.
+boots 'a 64-bit ELF kernel wakes 40 processors' '^found X ' -c 40 --kernel "$guests/smp" --cmdline found demo
 boots 'as little memory as there may be' '^mark=Rh$' --memory 32M --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo
 boots 'a feature is hidden by its name' '^mark=R-$' --kernel "$guests/pvh" --initrd "$WORK/initrd" --cmdline mark= demo -- \
     --cpu-mask avx2,hypervisor
