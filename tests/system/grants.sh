@@ -101,6 +101,23 @@ stop user >/dev/null 2>&1
 check 'a supervisor that is killed leaves no lock' wait_until 10 start -f --grant "a=$file,rw,lock" --plugin "$ACTOR" other -- exit 0
 check_host 'nothing was left behind by plugins' "$WORK/before"
 
+# --- a block device, which the host may have in use
+
+loop=$(losetup -f --show "$disk" 2>/dev/null)
+if [ -n "$loop" ] && mkfs.ext4 -q "$loop" 2>/dev/null && mkdir "$WORK/mounted" && mount "$loop" "$WORK/mounted"; then
+    grant 'a disk that the host has mounted, to be written' $TEMPFAIL "--grant $loop: Device or resource busy: expected what is not in use" \
+        "a=$loop,rw,lock"
+    expect 'to be read' 0 'plugin exited 0' start -f --grant "a=$loop,lock" --plugin "$ACTOR" demo -- exit 0
+    umount "$WORK/mounted"
+    use "a=$loop,rw,lock"
+    other 'a disk that is not mounted can be had once' $TEMPFAIL 'Device or resource busy|is locked by another process' "a=$loop,rw,lock"
+    end_use
+    other 'and then again' 0 'plugin exited 0' "a=$loop,rw,lock"
+else
+    skip 'block devices' 'this host has no loop devices with a file system'
+fi
+[ -z "$loop" ] || losetup -d "$loop"
+
 # --- microvm
 
 expect 'a kernel that is none, told in one line' 100 'plugin: microvm: error: .*kernel' start -f --kernel "$file" demo
