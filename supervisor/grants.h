@@ -34,7 +34,8 @@ struct grants {
 
 /*
  * `options` must outlive `grants`. 0 or a negative errno with `failure` filled and nothing left open: EX_NOINPUT where there is no such
- * file, EX_NOPERM, EX_CONFIG for what is neither file nor disk or may not be granted, EX_TEMPFAIL for what somebody else uses.
+ * file, EX_NOPERM, EX_CONFIG for what is neither file nor disk or may not be granted, EX_TEMPFAIL for what somebody else uses,
+ * EX_OSERR where there are no locks.
  */
 int grants_open(const struct options *options, struct grants *grants, struct failure *failure);
 

@@ -129,6 +129,16 @@ check 'list says so' grep -qE '^demo +stopped +guest reset: .*exit code 104' "$W
 expect 'with two disks and a network' 0 'guest powered off' start -f --kernel "$guests/off" --initrd "$file" --disk "$disk" --disk "$file,ro" \
     --cmdline 'console=ttyS0 quiet' "${network[@]}" demo
 check 'in the background' start --kernel "$guests/idle" --disk "$disk" demo
+# How often each process holds it: the supervisor its lock, vmproc nothing, the plugin what it was given.
+holders() { # FILE
+    local supervisor pid
+    read -r supervisor _ <"$RUN/demo/pid"
+    for pid in "$supervisor" $(cat "/proc/$supervisor/task/$supervisor/children"); do
+        echo "$([ "$pid" = "$supervisor" ] && echo supervisor || cat "/proc/$pid/comm")" "$(find "/proc/$pid/fd" -lname "$1" | wc -l)"
+    done
+}
+check 'who holds the disk' diff <(printf '%s\n' 'supervisor 1' 'vmproc 0' 'microvm 1') <(holders "$disk")
+check 'who holds the kernel' diff <(printf '%s\n' 'supervisor 0' 'vmproc 0' 'microvm 1') <(holders "$(realpath "$guests/idle")")
 expect 'its disk is locked' $TEMPFAIL 'is locked by another process' start -f --kernel "$guests/off" --disk "$disk" other
 check 'it is stopped' stop --now demo
 expect 'and its disk is free' 0 'guest powered off' start -f --kernel "$guests/off" --disk "$disk" other
