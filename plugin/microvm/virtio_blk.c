@@ -1,126 +1,111 @@
 #include "plugin/microvm/virtio_blk.h"
 
+#include "plugin/microvm/disk.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
-#include <unistd.h>
+
+_Static_assert(VIRTIO_BLK_QUEUES_MAX <= VIRTIO_QUEUES_MAX, "each has a thread");
 
 /* 5.2.2: capacities and places are in units of this, whatever the block size. */
-#define SECTOR 512
+#define SECTOR DISK_SECTOR
 /* Those of a disk in LBA mode, for who still wants to know. */
 #define GEOMETRY_HEADS 16
 #define GEOMETRY_SECTORS 63
-/* Physical blocks of 4 KiB: 2^3 logical ones. */
-#define PHYSICAL_BLOCK_EXPONENT 3
-/* Written by us where a file system cannot do it by itself. */
-#define ZEROES_SIZE (64 * 1024)
+/* What a host's file system or disk does best in one piece, whatever its logical blocks are. */
+#define PHYSICAL_BLOCK 4096
+
+struct blk_queue {
+    struct virtio_blk *blk;
+    unsigned index;
+    void *bounce; /* NULL where the disk needs none */
+};
 
 struct virtio_blk {
     struct virtio_device device;
     struct virtio_blk_config config;
-    int fd;
+    struct disk disk;
     bool read_only;
     bool write_back; /* the driver knows how to flush; otherwise each write is on the disk when it is answered (5.2.6.2) */
-    uint64_t sectors;
     char serial[VIRTIO_BLK_ID_BYTES];
+    struct rate_limit limit;
+    struct blk_queue queue[VIRTIO_BLK_QUEUES_MAX];
 };
 
 /* A request, its header copied: from here on the guest cannot change it. */
 struct request {
     struct virtio_blk *blk;
+    struct blk_queue *queue;
     const struct chain *chain;
     struct virtio_blk_outhdr header;
     uint64_t readable, writable; /* bytes of data: without the header, without the status */
     uint32_t written;            /* bytes of data that the guest may use */
+    uint64_t zeroed;             /* bytes that had to be written though the guest sent none */
 };
 
+/* Whole blocks, at least one, that the disk has. */
 static bool
-is_inside(const struct virtio_blk *blk, uint64_t sector, uint64_t sectors)
+is_on_disk(const struct disk *disk, uint64_t sector, uint64_t size)
 {
-    return sector <= blk->sectors && sectors <= blk->sectors - sector;
+    return size > 0 && size % disk->block == 0 && sector <= disk->size / SECTOR && sector * SECTOR % disk->block == 0 &&
+           size <= disk->size - sector * SECTOR;
 }
 
-/* Moves past what was done. Gives how many are left. */
-static size_t
-advance(struct iovec **part, size_t count, size_t done)
-{
-    while (count > 0 && done >= (*part)->iov_len) {
-        done -= (*part)->iov_len;
-        (*part)++;
-        count--;
-    }
-    if (count > 0) {
-        (*part)->iov_base = (uint8_t *)(*part)->iov_base + done;
-        (*part)->iov_len -= done;
-    }
-    return count;
-}
-
-/* All of it, or VIRTIO_BLK_S_IOERR: also where the file ends before the disk does. */
 static uint8_t
-transfer(const struct virtio_blk *blk, bool writes, struct iovec *part, size_t count, uint64_t offset)
+status_of(int result)
 {
-    while (count > 0) {
-        ssize_t done = writes ? pwritev(blk->fd, part, (int)count, (off_t)offset) : preadv(blk->fd, part, (int)count, (off_t)offset);
-
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return VIRTIO_BLK_S_IOERR;
-        offset += (uint64_t)done;
-        count = advance(&part, count, (size_t)done);
-    }
+    if (result < 0)
+        return VIRTIO_BLK_S_IOERR;
     return VIRTIO_BLK_S_OK;
-}
-
-static uint8_t
-flush(const struct virtio_blk *blk)
-{
-    return fdatasync(blk->fd) == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
 }
 
 /* After what changes the disk. */
 static uint8_t
 settle(const struct virtio_blk *blk, uint8_t status)
 {
-    return status == VIRTIO_BLK_S_OK && !blk->write_back ? flush(blk) : status;
+    return status == VIRTIO_BLK_S_OK && !blk->write_back ? status_of(disk_flush(&blk->disk)) : status;
 }
 
 static uint8_t
 do_in(struct request *request)
 {
+    const struct disk *disk = &request->blk->disk;
     struct iovec part[QUEUE_SIZE_MAX];
     uint64_t size = request->writable;
-    uint8_t status;
+    size_t count;
+    int result;
 
-    if (size == 0 || size % SECTOR != 0 || !is_inside(request->blk, request->header.sector, size / SECTOR))
+    if (!is_on_disk(disk, request->header.sector, size))
         return VIRTIO_BLK_S_IOERR;
-    status = transfer(request->blk, false, part, chain_slice_writable(request->chain, 0, size, part), request->header.sector * SECTOR);
-    if (status == VIRTIO_BLK_S_OK)
+    count = chain_slice_writable(request->chain, 0, size, part);
+    result = disk_transfer(disk, false, part, count, request->header.sector * SECTOR, request->queue->bounce);
+    if (result == 0)
         request->written = (uint32_t)size;
-    return status;
+    return status_of(result);
 }
 
 static uint8_t
 do_out(struct request *request)
 {
+    const struct disk *disk = &request->blk->disk;
     struct iovec part[QUEUE_SIZE_MAX];
     uint64_t size = request->readable;
     size_t count;
+    int result;
 
-    if (size == 0 || size % SECTOR != 0 || !is_inside(request->blk, request->header.sector, size / SECTOR))
+    if (!is_on_disk(disk, request->header.sector, size))
         return VIRTIO_BLK_S_IOERR;
     count = chain_slice_readable(request->chain, sizeof request->header, size, part);
-    return settle(request->blk, transfer(request->blk, true, part, count, request->header.sector * SECTOR));
+    result = disk_transfer(disk, true, part, count, request->header.sector * SECTOR, request->queue->bounce);
+    return settle(request->blk, status_of(result));
 }
 
 static uint8_t
 do_flush(struct request *request)
 {
-    return flush(request->blk);
+    return status_of(disk_flush(&request->blk->disk));
 }
 
 /* 5.2.6: twenty bytes, not ended by a NUL where they are all used. */
@@ -135,43 +120,6 @@ do_get_id(struct request *request)
     return VIRTIO_BLK_S_OK;
 }
 
-static uint8_t
-write_zeroes(const struct virtio_blk *blk, uint64_t offset, uint64_t size)
-{
-    static uint8_t zeroes[ZEROES_SIZE];
-    uint8_t status = VIRTIO_BLK_S_OK;
-
-    while (size > 0 && status == VIRTIO_BLK_S_OK) {
-        struct iovec part = { .iov_base = zeroes, .iov_len = MIN(size, sizeof zeroes) };
-        uint64_t length = part.iov_len;
-
-        status = transfer(blk, true, &part, 1, offset);
-        offset += length;
-        size -= length;
-    }
-    return status;
-}
-
-/* A hint: a file system without holes keeps what it has. */
-static uint8_t
-discard(const struct virtio_blk *blk, uint64_t offset, uint64_t size)
-{
-    if (fallocate(blk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) == 0 || errno == EOPNOTSUPP)
-        return VIRTIO_BLK_S_OK;
-    return VIRTIO_BLK_S_IOERR;
-}
-
-/* A hole reads as zeroes too, but only a driver that allows it gets one. */
-static uint8_t
-zero(const struct virtio_blk *blk, uint64_t offset, uint64_t size, bool unmap)
-{
-    int mode = unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-
-    if (fallocate(blk->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) == 0)
-        return VIRTIO_BLK_S_OK;
-    return errno == EOPNOTSUPP ? write_zeroes(blk, offset, size) : VIRTIO_BLK_S_IOERR;
-}
-
 /* 5.2.6.2: flags that are not known, and unmap where discarding means it anyway, are not supported. */
 static uint8_t
 check_segment(const struct request *request, const struct virtio_blk_discard_write_zeroes *segment)
@@ -180,20 +128,22 @@ check_segment(const struct request *request, const struct virtio_blk_discard_wri
 
     if ((segment->flags & ~allowed) != 0)
         return VIRTIO_BLK_S_UNSUPP;
-    if (segment->num_sectors == 0 || segment->num_sectors > VIRTIO_BLK_SEGMENT_SECTORS_MAX ||
-        !is_inside(request->blk, segment->sector, segment->num_sectors))
+    if (segment->num_sectors > VIRTIO_BLK_SEGMENT_SECTORS_MAX ||
+        !is_on_disk(&request->blk->disk, segment->sector, (uint64_t)segment->num_sectors * SECTOR))
         return VIRTIO_BLK_S_IOERR;
     return VIRTIO_BLK_S_OK;
 }
 
 static uint8_t
-do_segment(const struct request *request, const struct virtio_blk_discard_write_zeroes *segment)
+do_segment(struct request *request, const struct virtio_blk_discard_write_zeroes *segment)
 {
     uint64_t offset = segment->sector * SECTOR, size = (uint64_t)segment->num_sectors * SECTOR;
+    const struct disk *disk = &request->blk->disk;
+    bool as_hole = (segment->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
 
     if (request->header.type == VIRTIO_BLK_T_DISCARD)
-        return discard(request->blk, offset, size);
-    return zero(request->blk, offset, size, (segment->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0);
+        return status_of(disk_discard(disk, offset, size));
+    return status_of(disk_zero(disk, offset, size, as_hole, &request->zeroed));
 }
 
 /* All segments are copied and checked before the first one is done. */
@@ -243,29 +193,54 @@ dispatch(struct request *request)
 
 /* The header is what is read first, the status the last byte that is written (5.2.6), however they are cut into buffers (2.7.4.1). */
 static int
-do_request(void *device, const struct chain *chain, uint32_t *written)
+answer(struct request *request, uint32_t *written)
 {
-    struct request request = { .blk = device, .chain = chain };
+    const struct chain *chain = request->chain;
     uint8_t status;
 
     /* Where there is no room for a status, nobody can be told of a failure. */
-    if (chain->writable_size == 0 || !chain_read(chain, 0, &request.header, sizeof request.header))
+    if (chain->writable_size == 0 || !chain_read(chain, 0, &request->header, sizeof request->header))
         return -EPROTO;
-    request.readable = chain->readable_size - sizeof request.header;
-    request.writable = chain->writable_size - sizeof status;
-    status = dispatch(&request);
-    chain_write(chain, request.writable, &status, sizeof status);
+    request->readable = chain->readable_size - sizeof request->header;
+    request->writable = chain->writable_size - sizeof status;
+    status = dispatch(request);
+    chain_write(chain, request->writable, &status, sizeof status);
     /* So many bytes from the first on were written, the status among them only if nothing before it is left out (2.7.8.2). */
-    *written = request.written + (request.written == request.writable ? (uint32_t)sizeof status : 0);
+    *written = request->written + (request->written == request->writable ? (uint32_t)sizeof status : 0);
     return 0;
 }
 
+/* A request that the limit does not admit yet stays where it is, and so do all behind it. */
 static int
-serve(void *device, unsigned queue)
+do_request(void *context, const struct chain *chain, uint32_t *written)
+{
+    struct blk_queue *queue = context;
+    struct virtio_blk *blk = queue->blk;
+    struct request request = { .blk = blk, .queue = queue, .chain = chain };
+    uint64_t now, delay;
+    int result;
+
+    if (!blk->limit.is_set)
+        return answer(&request, written);
+    now = virtio_thread_now();
+    delay = rate_limit_delay(&blk->limit, now);
+    if (delay > 0) {
+        virtio_serve_later(&blk->device, queue->index, delay);
+        return -EAGAIN;
+    }
+    /* All of it beforehand, so that other queues see it while it goes; what turns out to be more, after. */
+    rate_limit_charge(&blk->limit, now, chain->readable_size + chain->writable_size, 1);
+    result = answer(&request, written);
+    rate_limit_charge(&blk->limit, now, request.zeroed, 0);
+    return result;
+}
+
+static int
+serve(void *device, unsigned index)
 {
     struct virtio_blk *blk = device;
 
-    return virtio_each_request(&blk->device, queue, do_request);
+    return virtio_each_request_of(&blk->device, index, do_request, &blk->queue[index]);
 }
 
 static int
@@ -288,20 +263,22 @@ static const struct virtio_operations operations = {
 static void
 fill_config(struct virtio_blk *blk, unsigned queues)
 {
-    uint64_t cylinders = blk->sectors / (GEOMETRY_HEADS * GEOMETRY_SECTORS);
+    const struct disk *disk = &blk->disk;
+    uint64_t sectors = disk->size / SECTOR, cylinders = sectors / (GEOMETRY_HEADS * GEOMETRY_SECTORS);
+    uint32_t physical = PHYSICAL_BLOCK / disk->block;
 
     blk->config = (struct virtio_blk_config){
-        .capacity = blk->sectors,
+        .capacity = sectors,
         /* One buffer for the header, one for the status. */
         .seg_max = QUEUE_SIZE_MAX - 2,
         .geometry = { .cylinders = (uint16_t)MIN(cylinders, UINT16_MAX), .heads = GEOMETRY_HEADS, .sectors = GEOMETRY_SECTORS },
-        .blk_size = SECTOR,
-        .physical_block_exp = PHYSICAL_BLOCK_EXPONENT,
-        .min_io_size = 1 << PHYSICAL_BLOCK_EXPONENT,
+        .blk_size = disk->block,
+        .physical_block_exp = (uint8_t)__builtin_ctz(physical),
+        .min_io_size = (uint16_t)physical,
         .num_queues = (uint16_t)queues,
         .max_discard_sectors = VIRTIO_BLK_SEGMENT_SECTORS_MAX,
         .max_discard_seg = VIRTIO_BLK_SEGMENTS_MAX,
-        .discard_sector_alignment = 1 << PHYSICAL_BLOCK_EXPONENT,
+        .discard_sector_alignment = PHYSICAL_BLOCK / SECTOR,
         .max_write_zeroes_sectors = VIRTIO_BLK_SEGMENT_SECTORS_MAX,
         .max_write_zeroes_seg = VIRTIO_BLK_SEGMENTS_MAX,
         .write_zeroes_may_unmap = 1,
@@ -309,45 +286,62 @@ fill_config(struct virtio_blk *blk, unsigned queues)
 }
 
 static uint64_t
-choose_features(const struct virtio_blk_settings *settings)
+choose_features(const struct virtio_blk *blk, unsigned queues)
 {
     uint64_t features = VIRTIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) | VIRTIO_FEATURE(VIRTIO_BLK_F_GEOMETRY) |
                         VIRTIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) | VIRTIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY) |
                         VIRTIO_FEATURE(VIRTIO_BLK_F_FLUSH);
 
-    if (settings->queues > 1)
+    if (queues > 1)
         features |= VIRTIO_FEATURE(VIRTIO_BLK_F_MQ);
-    if (settings->read_only)
+    if (blk->read_only)
         return features | VIRTIO_FEATURE(VIRTIO_BLK_F_RO);
     return features | VIRTIO_FEATURE(VIRTIO_BLK_F_DISCARD) | VIRTIO_FEATURE(VIRTIO_BLK_F_WRITE_ZEROES);
+}
+
+/* Also a bounce buffer for each, since each has a thread. */
+static int
+make_queues(struct virtio_blk *blk, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        blk->queue[i] = (struct blk_queue){ .blk = blk, .index = i, .bounce = disk_make_bounce(&blk->disk) };
+        if (blk->disk.direct && blk->queue[i].bounce == NULL)
+            return -ENOMEM;
+    }
+    return 0;
 }
 
 int
 virtio_blk_create(const struct guest_memory *memory, const struct virtio_blk_settings *settings, struct virtio_blk **out)
 {
-    off_t size = lseek(settings->fd, 0, SEEK_END);
     struct virtio_blk *blk;
+    int result;
 
-    if (settings->queues == 0 || settings->queues > VIRTIO_QUEUES_MAX)
+    if (settings->queues == 0 || settings->queues > VIRTIO_BLK_QUEUES_MAX)
         return -EINVAL;
-    if (size < 0)
-        return -errno;
     blk = calloc(1, sizeof *blk);
     if (blk == NULL)
         return -ENOMEM;
-    blk->fd = settings->fd;
-    blk->read_only = settings->read_only;
-    blk->sectors = (uint64_t)size / SECTOR;
+    result = disk_look(&blk->disk, settings->fd);
+    if (result == 0)
+        result = make_queues(blk, settings->queues);
+    if (result < 0) {
+        virtio_blk_destroy(blk);
+        return result;
+    }
+    blk->read_only = settings->read_only || blk->disk.read_only;
     memcpy(blk->serial, settings->serial, strnlen(settings->serial, sizeof blk->serial));
+    rate_limit_init(&blk->limit, &settings->limit, virtio_thread_now());
     fill_config(blk, settings->queues);
     virtio_init(&blk->device, &(struct virtio_setup){
                                   .operations = &operations,
                                   .context = blk,
                                   .memory = memory,
-                                  .features = choose_features(settings),
+                                  .features = choose_features(blk, settings->queues),
                                   .config = &blk->config,
                                   .config_size = sizeof blk->config,
                                   .queue_count = settings->queues,
+                                  .queues_per_thread = 1,
                               });
     *out = blk;
     return 0;
@@ -356,6 +350,10 @@ virtio_blk_create(const struct guest_memory *memory, const struct virtio_blk_set
 void
 virtio_blk_destroy(struct virtio_blk *blk)
 {
+    if (blk == NULL)
+        return;
+    for (unsigned i = 0; i < VIRTIO_BLK_QUEUES_MAX; i++)
+        free(blk->queue[i].bounce);
     free(blk);
 }
 
