@@ -70,7 +70,8 @@ static int
 add_disk(struct devices *devices, struct machine *machine, const struct options_disk *disk)
 {
     const struct virtio_blk_settings settings = {
-        .fd = vmsup_granted_fd(disk->name), .read_only = disk->read_only, .queues = 1, .serial = disk->name,
+        .fd = vmsup_granted_fd(disk->name), .read_only = disk->read_only, .direct = disk->direct,
+        .queues = disk->queues, .serial = disk->serial, .limit = disk->limit,
     };
     struct virtio_blk *blk;
     int result;
@@ -100,7 +101,7 @@ add_net(struct devices *devices, struct machine *machine, const struct options *
     struct virtio_net *net;
     int result, header;
 
-    if (!options->net)
+    if (!options->net.present)
         return 0;
     result = vmsup_net_get_config(machine->vm, &config);
     if (result < 0)
@@ -110,6 +111,7 @@ add_net(struct devices *devices, struct machine *machine, const struct options *
         return header;
     settings.tap = config.tap_fd;
     settings.vnet_header = header == 1;
+    settings.limit = options->net.limit;
     memcpy(settings.mac, config.host_mac_address, sizeof settings.mac);
     settings.mac[0] = (uint8_t)((settings.mac[0] | 2) & ~1);
     settings.mac[5] ^= 1;

@@ -41,20 +41,16 @@ set_memory(const char *text, struct options *options)
 static int
 add_disk(char *text, struct options *options)
 {
-    char *comma = strchr(text, ',');
+    int result;
 
     if (options->disk_count == OPTIONS_DISKS_MAX) {
         log_error("--disk: %s is one more than the %d that there may be", text, OPTIONS_DISKS_MAX);
         return -EINVAL;
     }
-    if (*text == '\0' || comma == text || (comma != NULL && strcmp(comma, ",ro") != 0)) {
-        log_error("--disk: %s is not NAME or NAME,ro", text);
-        return -EINVAL;
-    }
-    if (comma != NULL)
-        *comma = '\0';
-    options->disk[options->disk_count++] = (struct options_disk){ .name = text, .read_only = comma != NULL };
-    return 0;
+    result = options_parse_disk(text, &options->disk[options->disk_count]);
+    if (result == 0)
+        options->disk_count++;
+    return result;
 }
 
 /* Of several, between commas. */
@@ -90,7 +86,7 @@ options_parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
         { "memory", required_argument, NULL, 'm' }, { "cmdline", required_argument, NULL, 'c' },
-        { "disk", required_argument, NULL, 'd' },   { "net", no_argument, NULL, 'n' },
+        { "disk", required_argument, NULL, 'd' },   { "net", optional_argument, NULL, 'n' },
         { "huge-pages", no_argument, NULL, 'H' },   { "cpu-mask", required_argument, NULL, 'p' },
         { 0 },
     };
@@ -111,7 +107,7 @@ options_parse(int argc, char **argv, struct options *options)
             result = add_disk(optarg, options);
             break;
         case 'n':
-            options->net = true;
+            result = options_parse_net(optarg, &options->net);
             break;
         case 'H':
             options->huge_pages = true;

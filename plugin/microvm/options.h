@@ -4,6 +4,7 @@
 
 #include "plugin/microvm/cpuid_mask.h"
 #include "plugin/microvm/layout.h"
+#include "plugin/microvm/options_devices.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,23 +15,18 @@
 #define OPTIONS_MEMORY_DEFAULT (256ULL << 20)
 #define OPTIONS_DISKS_MAX (LAYOUT_VIRTIO_SLOTS - 2) /* a card and the entropy device have slots, too */
 
-struct options_disk {
-    const char *name; /* of the grant */
-    bool read_only;
-};
-
 struct options {
     uint64_t memory;
     bool huge_pages; /* then `memory` is whole ones */
     const char *command_line;
     struct options_disk disk[OPTIONS_DISKS_MAX];
     size_t disk_count;
-    bool net;
+    struct options_net net;
     struct cpuid_mask cpu_mask[CPUID_MASKS_MAX];
     size_t cpu_mask_count;
 };
 
-/* 0, or -EINVAL after a line about the mistake to the log. A disk's argument is cut at its comma. */
+/* 0, or -EINVAL after a line about the mistake to the log. A disk's argument is cut at its commas. */
 int options_parse(int argc, char **argv, struct options *options);
 
 /* Bytes, or with K, M or G behind: 0, or -EINVAL. */

@@ -323,6 +323,8 @@ virtio_blk_create(const struct guest_memory *memory, const struct virtio_blk_set
     if (blk == NULL)
         return -ENOMEM;
     result = disk_look(&blk->disk, settings->fd);
+    if (result == 0 && settings->direct && !blk->disk.direct)
+        result = -EOPNOTSUPP;
     if (result == 0)
         result = make_queues(blk, settings->queues);
     if (result < 0) {

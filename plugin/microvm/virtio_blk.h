@@ -22,13 +22,14 @@ struct virtio_blk;
 struct virtio_blk_settings {
     int fd;          /* as disk.h has it: with O_DIRECT or not, and its block size is the guest's */
     bool read_only;  /* also where it was opened so */
+    bool direct;     /* the descriptor must have O_DIRECT */
     unsigned queues; /* 1 to VIRTIO_BLK_QUEUES_MAX */
     /* At most VIRTIO_BLK_ID_BYTES of it are shown to the guest. */
     const char *serial;
     struct rate_limit_settings limit; /* of all queues together: bytes read, written and zeroed by writing; requests */
 };
 
-/* -EINVAL: that many queues; -ENOMEM; or as disk_look(). */
+/* -EINVAL: that many queues; -EOPNOTSUPP: the descriptor has no O_DIRECT that should have it; -ENOMEM; or as disk_look(). */
 int virtio_blk_create(const struct guest_memory *memory, const struct virtio_blk_settings *settings, struct virtio_blk **out);
 
 /* NULL is nothing. */

@@ -33,6 +33,8 @@ struct virtio_net {
     bool transmit_waits;
     /* A frame that came and has no buffers yet, header and all; 0: none. */
     size_t pending;
+    bool admitted; /* by the limit, which it was taken from */
+    struct rate_limit limit[VIRTIO_NET_QUEUES];
     /* So many requests were there, and were too few for it. */
     uint16_t too_few;
     /* The TAP is gone. */
@@ -44,6 +46,26 @@ static bool
 has_feature(const struct virtio_net *net, unsigned bit)
 {
     return (net->features & VIRTIO_FEATURE(bit)) != 0;
+}
+
+/* 0; or -EAGAIN: the limit of this direction admits nothing now, and its queue is served again when it does. */
+static int
+wait_for_limit(struct virtio_net *net, enum virtio_net_queue direction)
+{
+    struct rate_limit *limit = &net->limit[direction];
+    uint64_t delay = limit->is_set ? rate_limit_delay(limit, virtio_thread_now()) : 0;
+
+    if (delay == 0)
+        return 0;
+    virtio_serve_later(&net->device, direction, delay);
+    return -EAGAIN;
+}
+
+static void
+charge_limit(struct virtio_net *net, enum virtio_net_queue direction, uint64_t size)
+{
+    if (net->limit[direction].is_set)
+        rate_limit_charge(&net->limit[direction], virtio_thread_now(), size, 1);
 }
 
 /* --- To the host. */
@@ -84,17 +106,24 @@ virtio_net_header_is_good(const struct virtio_net_hdr_v1 *header, uint64_t size,
     return segmentation_is_good(header, features);
 }
 
-/* 0; or -EAGAIN. What the TAP refuses for another reason is lost, as frames may be. */
+/* 0; or -EAGAIN: the limit admits none now, or the TAP takes none. What that refuses for another reason is lost, as frames may be. */
 static int
-send_frame(struct virtio_net *net, struct iovec *part, int count)
+send_frame(struct virtio_net *net, struct iovec *part, int count, uint64_t size)
 {
     ssize_t sent;
 
+    /* Who waits for the limit does not wait for the TAP, which may be ready all the time. */
+    net->transmit_waits = false;
+    if (wait_for_limit(net, VIRTIO_NET_TRANSMIT) < 0)
+        return -EAGAIN;
     do
         sent = writev(net->tap, part, count);
     while (sent < 0 && errno == EINTR);
     net->transmit_waits = sent < 0 && errno == EAGAIN;
-    return net->transmit_waits ? -EAGAIN : 0;
+    if (net->transmit_waits)
+        return -EAGAIN;
+    charge_limit(net, VIRTIO_NET_TRANSMIT, size);
+    return 0;
 }
 
 /* The header that was checked is the one that goes, from memory of ours. A frame whose header lies is dropped. */
@@ -118,8 +147,8 @@ transmit(void *device, const struct chain *chain, uint32_t *written)
     part[0] = (struct iovec){ .iov_base = &header, .iov_len = sizeof header };
     count = chain_slice_readable(chain, sizeof header, size, part + 1);
     if (net->vnet_header)
-        return send_frame(net, part, (int)count + 1);
-    return send_frame(net, part + 1, (int)count);
+        return send_frame(net, part, (int)count + 1, size);
+    return send_frame(net, part + 1, (int)count, size);
 }
 
 /* --- To the guest. */
@@ -142,6 +171,7 @@ fetch_frame(struct virtio_net *net)
     /* 5.1.6.4.1: a driver that does no sums is told nothing of them. */
     if (!has_feature(net, VIRTIO_NET_F_GUEST_CSUM))
         memset(net->frame, 0, HEADER_SIZE);
+    net->admitted = false;
     net->pending = (size_t)got + skip >= HEADER_SIZE + FRAME_MIN ? (size_t)got + skip : 0;
     return true;
 }
@@ -215,7 +245,20 @@ deliver_frame(struct virtio_net *net)
     return result < 0 ? result : 1;
 }
 
-/* Frames until the TAP or the buffers are at their end. At most a queue's size before others have their turn; the TAP calls again. */
+/* 0; or -EAGAIN: the frame that is pending waits until the limit admits it, and then only for buffers. */
+static int
+admit_frame(struct virtio_net *net)
+{
+    if (net->pending == 0 || net->admitted)
+        return 0;
+    if (wait_for_limit(net, VIRTIO_NET_RECEIVE) < 0)
+        return -EAGAIN;
+    charge_limit(net, VIRTIO_NET_RECEIVE, net->pending - HEADER_SIZE);
+    net->admitted = true;
+    return 0;
+}
+
+/* Frames until the TAP, the limit or the buffers are at their end. At most a queue's size before others have their turn; the TAP calls again. */
 static int
 receive(struct virtio_net *net)
 {
@@ -223,7 +266,7 @@ receive(struct virtio_net *net)
     int result = 1;
 
     for (uint32_t left = queue->size; left > 0 && result > 0; left--) {
-        if (net->pending == 0 && !fetch_frame(net))
+        if ((net->pending == 0 && !fetch_frame(net)) || admit_frame(net) < 0)
             break;
         result = net->pending == 0 ? 1 : deliver_frame(net);
         /* Only who waits for buffers wants to hear of them; some may have come while we said so. */
@@ -345,6 +388,8 @@ virtio_net_create(const struct guest_memory *memory, const struct virtio_net_set
     net->tap = settings->tap;
     net->vnet_header = settings->vnet_header;
     net->config.status = VIRTIO_NET_S_LINK_UP;
+    for (unsigned i = 0; i < VIRTIO_NET_QUEUES; i++)
+        rate_limit_init(&net->limit[i], &settings->limit, virtio_thread_now());
     memcpy(net->config.mac, settings->mac, sizeof net->config.mac);
     virtio_init(&net->device, &(struct virtio_setup){
                                   .operations = &operations,

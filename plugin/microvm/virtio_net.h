@@ -7,6 +7,7 @@
 #ifndef VMSUP_PLUGIN_MICROVM_VIRTIO_NET_H
 #define VMSUP_PLUGIN_MICROVM_VIRTIO_NET_H
 
+#include "plugin/microvm/rate_limit.h"
 #include "plugin/microvm/virtio.h"
 
 #include <linux/if_ether.h>
@@ -24,6 +25,7 @@ struct virtio_net_settings {
     int tap;
     bool vnet_header; /* as virtio_net_has_header() says */
     uint8_t mac[ETH_ALEN];
+    struct rate_limit_settings limit; /* of each direction: bytes of frames, without their vnet headers; frames */
 };
 
 /* 1: the TAP was made with a vnet header; 0: without; or a negative errno. */

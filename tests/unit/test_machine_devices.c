@@ -85,7 +85,7 @@ test_platform(void **state)
 static void
 test_disk(void **state)
 {
-    struct options options = { .memory = 32 * MIB, .disk = { { .name = "disk0" } }, .disk_count = 1 };
+    struct options options = { .memory = 32 * MIB, .disk = { { .name = "disk0", .serial = "disk0", .queues = 1 } }, .disk_count = 1 };
     const char *what = NULL;
 
     (void)state;
@@ -106,7 +106,7 @@ test_disk(void **state)
 static void
 test_net(void **state)
 {
-    const struct options options = { .memory = 32 * MIB, .net = true };
+    const struct options options = { .memory = 32 * MIB, .net.present = true };
     const char *what = NULL;
 
     (void)state;

@@ -202,7 +202,7 @@ test_options(void **state)
 
     (void)state;
     assert_int_equal(parse(&options, "--net", "--memory=32M"), 0);
-    assert_true(options.net);
+    assert_true(options.net.present);
     assert_int_equal(options.memory, 32 << 20);
     assert_int_equal(parse(&options, "--disk", "root,ro"), 0);
     assert_int_equal(options.disk_count, 1);
@@ -226,12 +226,50 @@ test_options(void **state)
     }
 }
 
+/* What a disk and the card are told besides. */
+static void
+test_device_options(void **state)
+{
+    static const char *const wrong[] = {
+        "--disk=a,",           "--disk=a,queues=0",     "--disk=a,queues=17",     "--disk=a,queues=x",   "--disk=a,queues=",
+        "--disk=a,direct,direct", "--disk=a,serial=",   "--disk=a,serial=123456789012345678901",         "--disk=a,bandwidth=",
+        "--disk=a,bandwidth=0", "--disk=a,bandwidth=1:0", "--disk=a,bandwidth=1:", "--disk=a,operations=5G:x", "--disk=a,operations=1:2:3",
+        "--disk=a,bandwidth=17179869183G", "--net=",    "--net=queues=0",         "--net=fast",          "--net=bandwidth=-1",
+    };
+    struct options options;
+    const struct options_disk *disk = &options.disk[0];
+
+    (void)state;
+    assert_int_equal(parse(&options, "--disk=root,direct,queues=16,serial=12345678901234567890", NULL), 0);
+    assert_string_equal(disk->name, "root");
+    assert_true(disk->direct && !disk->read_only && disk->queues == 16);
+    assert_string_equal(disk->serial, "12345678901234567890");
+    assert_int_equal(disk->limit.bandwidth.rate + disk->limit.operations.rate, 0);
+    assert_int_equal(parse(&options, "--disk=a,bandwidth=10M,operations=5:77,ro", "--net"), 0);
+    assert_string_equal(disk->serial, "a");
+    assert_true(disk->read_only && !disk->direct && disk->queues == 1);
+    assert_int_equal(disk->limit.bandwidth.rate, 10 << 20);
+    assert_int_equal(disk->limit.bandwidth.burst, 1 << 20);
+    assert_int_equal(disk->limit.operations.rate, 5);
+    assert_int_equal(disk->limit.operations.burst, 77);
+    assert_int_equal(options.net.limit.bandwidth.rate, 0);
+    assert_int_equal(parse(&options, "--net=operations=5,bandwidth=1M:2M", NULL), 0);
+    assert_true(options.net.present);
+    assert_int_equal(options.net.limit.operations.burst, 1);
+    assert_int_equal(options.net.limit.bandwidth.burst, 2 << 20);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (parse(&options, wrong[i], NULL) != -EINVAL)
+            fail_msg("%s was taken", wrong[i]);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_clock),
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_device_options),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

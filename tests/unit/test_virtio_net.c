@@ -3,6 +3,7 @@
 #include "tests/unit/virtio_driver.h"
 
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NEXT VRING_DESC_F_NEXT
@@ -16,10 +17,10 @@ static struct virtio_net *net;
 static int tap = -1, host = -1;
 
 static int
-set_up(void **state)
+set_up_limited(void **state, struct rate_limit_settings limit)
 {
     struct driver *driver = driver_make();
-    struct virtio_net_settings settings = { .mac = { 2, 1, 2, 3, 4, 5 } };
+    struct virtio_net_settings settings = { .mac = { 2, 1, 2, 3, 4, 5 }, .limit = limit };
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
@@ -29,6 +30,12 @@ set_up(void **state)
     driver_connect(driver, virtio_net_device(net));
     *state = driver;
     return 0;
+}
+
+static int
+set_up(void **state)
+{
+    return set_up_limited(state, (struct rate_limit_settings){ .bandwidth = { 0, 0 } });
 }
 
 static int
@@ -224,6 +231,47 @@ test_broken(void **state)
     test_receive(state);
 }
 
+static uint64_t
+milliseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Each direction waits for its own limit, loses nothing and keeps the order; who waits in one does not hold up the other. */
+static void
+test_limit(void **state)
+{
+    struct driver *driver;
+    uint8_t frame[4096];
+    uint64_t begin;
+
+    tear_down(state);
+    set_up_limited(state, (struct rate_limit_settings){ .operations = { 20, 2 } });
+    driver = *state;
+    driver_set_up(driver, driver->device->offered & ~VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX));
+    for (uint16_t i = 0; i < 6; i++)
+        offer_buffer(driver, i, 200);
+    begin = milliseconds();
+    for (uint8_t i = 0; i < 6; i++)
+        send_from_host((uint8_t)(i + 1), 100);
+    driver_wait_used(driver, VIRTIO_NET_RECEIVE, 2);
+    send_from_guest(driver, (struct virtio_net_hdr_v1){ 0 }, 60);
+    assert_true(driver_used(driver, VIRTIO_NET_RECEIVE) < 6);
+    for (int i = 0; i < 3; i++)
+        send_from_guest(driver, (struct virtio_net_hdr_v1){ 0 }, 60);
+    /* Two at once and the others at twenty a second. */
+    assert_true(milliseconds() - begin >= 99);
+    driver_wait_used(driver, VIRTIO_NET_RECEIVE, 6);
+    assert_true(milliseconds() - begin >= 199);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(*(uint8_t *)driver_at(driver, RECEIVED + i * 0x1000 + HEADER), i + 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(recv(host, frame, sizeof frame, 0), 60);
+}
+
 #define NET_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int
@@ -232,6 +280,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         NET_TEST(test_config),   NET_TEST(test_transmit), NET_TEST(test_forged),    cmocka_unit_test(test_header_check),
         NET_TEST(test_receive),  NET_TEST(test_merged),   NET_TEST(test_too_large), NET_TEST(test_broken),
+        NET_TEST(test_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

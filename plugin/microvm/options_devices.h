@@ -1,0 +1,28 @@
+/* The options that describe a disk or the network card, NAME=VALUE between commas. Each mistake is one line to the log, and -EINVAL. */
+#ifndef VMSUP_PLUGIN_MICROVM_OPTIONS_DEVICES_H
+#define VMSUP_PLUGIN_MICROVM_OPTIONS_DEVICES_H
+
+#include "plugin/microvm/rate_limit.h"
+#include "plugin/microvm/virtio_blk.h"
+
+struct options_disk {
+    const char *name; /* of the grant */
+    bool read_only;
+    bool direct; /* the grant has O_DIRECT; it is an error if it has not */
+    unsigned queues;
+    const char *serial; /* at most VIRTIO_BLK_ID_BYTES */
+    struct rate_limit_settings limit;
+};
+
+struct options_net {
+    bool present;
+    struct rate_limit_settings limit; /* of each direction */
+};
+
+/* What follows --disk, which is cut into pieces that the disk's strings are then. */
+int options_parse_disk(char *text, struct options_disk *disk);
+
+/* What follows --net=; NULL: nothing does. */
+int options_parse_net(char *text, struct options_net *net);
+
+#endif
