@@ -44,6 +44,14 @@ add_platform(struct devices *devices, struct machine *machine, const struct opti
     return result;
 }
 
+/* The registers of all slots are one piece of memory that the guest reads. */
+static int
+add_slots(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    (void)options;
+    return machine_add_pages(machine, LAYOUT_VIRTIO_START, LAYOUT_VIRTIO_SLOTS * LAYOUT_VIRTIO_LENGTH, &devices->virtio_pages);
+}
+
 /* Into the next slot. */
 static int
 plug(struct devices *devices, struct machine *machine, struct virtio_device *device)
@@ -51,6 +59,7 @@ plug(struct devices *devices, struct machine *machine, struct virtio_device *dev
     const uint32_t slot = devices->virtio_count;
     struct virtio_mmio_config config = {
         .address = LAYOUT_VIRTIO_START + slot * LAYOUT_VIRTIO_LENGTH, .machine = machine,
+        .page = devices->virtio_pages + slot * LAYOUT_VIRTIO_LENGTH / sizeof *devices->virtio_pages,
         .add_range = machine_add_memory_range, .add_doorbell = machine_add_doorbell,
     };
     struct virtio_mmio *mmio;
@@ -135,6 +144,7 @@ static const struct {
     int (*add)(struct devices *devices, struct machine *machine, const struct options *options);
 } device_table[] = {
     { "the serial port, the clock and the power registers", add_platform },
+    { "the virtio devices' registers", add_slots },
     { "a disk", add_disks },
     { "the network card", add_net },
     { "the entropy device", add_rng },

@@ -15,6 +15,7 @@ struct devices {
     struct power power;
     struct rtc rtc;
     struct serial serial;
+    uint32_t *virtio_pages;
     uint32_t virtio_count;
 };
 

@@ -4,10 +4,12 @@
 #include "plugin/microvm/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MSR_MISC_ENABLE 0x1a0
@@ -47,6 +49,40 @@ create_memory(struct machine *machine, const struct options *options, const char
         return result;
     *what = "--memory: vmsup lets the VM have less than that (its --memory-max, or what the host has free)";
     result = register_memory(machine, fd);
+    close(fd);
+    return result;
+}
+
+/* Whoever has the descriptor may only read from it: the mapping was there before the seal. */
+static int
+create_pages(uint64_t length, uint32_t **pages, int *fd)
+{
+    void *host = MAP_FAILED;
+
+    *fd = memfd_create("registers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (*fd < 0)
+        return -errno;
+    if (ftruncate(*fd, (off_t)length) == 0)
+        host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (host == MAP_FAILED || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
+        int result = -errno;
+
+        close(*fd);
+        return result;
+    }
+    *pages = host;
+    return 0;
+}
+
+int
+machine_add_pages(struct machine *machine, uint64_t start, uint64_t length, uint32_t **pages)
+{
+    struct vmsup_memory *slot;
+    int fd, result = create_pages(length, pages, &fd);
+
+    if (result < 0)
+        return result;
+    result = vmsup_create_memory(machine->vm, fd, 0, length, start, true, false, &slot);
     close(fd);
     return result;
 }

@@ -33,6 +33,12 @@ int machine_create(struct machine *machine, const struct options *options, const
 int machine_add_ports(struct machine *machine, uint16_t start, uint16_t length, const struct device_operations *operations, void *device);
 int machine_add_memory_range(void *machine, uint64_t start, uint64_t length, const struct device_operations *operations, void *device);
 
+/*
+ * Whole pages, zero at first, that the guest reads from `start` on and cannot write: its writes are accesses. They are the machine's. 0
+ * or a negative errno.
+ */
+int machine_add_pages(struct machine *machine, uint64_t start, uint64_t length, uint32_t **pages);
+
 /* An eventfd that counts 4-byte writes of `value` to `address` in place of an access. It is the machine's. */
 int machine_add_doorbell(void *machine, uint64_t address, uint32_t value, int *fd);
 

@@ -16,20 +16,24 @@
 struct virtio_mmio {
     struct virtio_device *device;
     pthread_mutex_t lock;
+    /* Held while what the guest reads is made anew: threads of the device do that too, when it breaks. Taken last. */
+    pthread_mutex_t page_lock;
+    uint32_t *page;
     int interrupt;
-    uint32_t interrupt_status; /* atomic: the device's thread sets bits without the lock */
     uint32_t feature_select, driver_feature_select, queue_select;
     uint64_t driver_features;
 };
 
-/* 4.2.2, InterruptStatus: the bit first, then the edge, so that whoever comes for the edge finds the bit. */
-static void
-interrupt(void *transport, enum virtio_interrupt reason)
+static uint32_t *
+word_of(const struct virtio_mmio *mmio, uint64_t offset)
 {
-    struct virtio_mmio *mmio = transport;
+    return &mmio->page[offset / sizeof(uint32_t)];
+}
 
-    __atomic_fetch_or(&mmio->interrupt_status, (uint32_t)reason, __ATOMIC_ACQ_REL);
-    eventfd_write(mmio->interrupt, 1);
+static void
+show(const struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
+{
+    __atomic_store_n(word_of(mmio, offset), value, __ATOMIC_RELEASE);
 }
 
 static uint32_t
@@ -53,41 +57,70 @@ selected_queue(const struct virtio_mmio *mmio)
     return mmio->queue_select < mmio->device->queue_count ? &mmio->device->queue[mmio->queue_select] : NULL;
 }
 
-/* 4.2.2, table 4.1. What may only be written reads as zero. */
-static uint32_t
-read_register(const struct virtio_mmio *mmio, uint64_t offset)
+/* 4.2.2, table 4.1. What may only be written reads as zero; so does ConfigGeneration, since no configuration of ours changes. */
+static void
+show_constants(const struct virtio_mmio *mmio)
 {
-    const struct virtio_device *device = mmio->device;
+    show(mmio, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
+    show(mmio, VIRTIO_MMIO_VERSION, VERSION);
+    show(mmio, VIRTIO_MMIO_DEVICE_ID, mmio->device->operations->id);
+    show(mmio, VIRTIO_MMIO_VENDOR_ID, VENDOR);
+    show(mmio, VIRTIO_MMIO_SHM_LEN_LOW, NO_SHARED_MEMORY);
+    show(mmio, VIRTIO_MMIO_SHM_LEN_HIGH, NO_SHARED_MEMORY);
+    show(mmio, VIRTIO_MMIO_SHM_BASE_LOW, NO_SHARED_MEMORY);
+    show(mmio, VIRTIO_MMIO_SHM_BASE_HIGH, NO_SHARED_MEMORY);
+}
+
+static void
+show_configuration(const struct virtio_mmio *mmio)
+{
+    for (uint64_t at = 0; at < mmio->device->config_size; at += sizeof(uint32_t)) {
+        uint32_t word;
+
+        virtio_read_config(mmio->device, at, (uint8_t *)&word, sizeof word);
+        show(mmio, VIRTIO_MMIO_CONFIG + at, word);
+    }
+}
+
+/* What follows from the driver's writes and the device's state. */
+static void
+show_state(struct virtio_mmio *mmio)
+{
     const struct queue *queue = selected_queue(mmio);
 
-    switch (offset) {
-    case VIRTIO_MMIO_MAGIC_VALUE:
-        return MAGIC;
-    case VIRTIO_MMIO_VERSION:
-        return VERSION;
-    case VIRTIO_MMIO_DEVICE_ID:
-        return device->operations->id;
-    case VIRTIO_MMIO_VENDOR_ID:
-        return VENDOR;
-    case VIRTIO_MMIO_DEVICE_FEATURES:
-        return half(device->offered, mmio->feature_select);
-    case VIRTIO_MMIO_QUEUE_NUM_MAX:
-        return queue != NULL ? QUEUE_SIZE_MAX : 0;
-    case VIRTIO_MMIO_QUEUE_READY:
-        return queue != NULL && queue->ready;
-    case VIRTIO_MMIO_INTERRUPT_STATUS:
-        return __atomic_load_n(&mmio->interrupt_status, __ATOMIC_ACQUIRE);
-    case VIRTIO_MMIO_STATUS:
-        return virtio_get_status(device);
-    case VIRTIO_MMIO_SHM_LEN_LOW:
-    case VIRTIO_MMIO_SHM_LEN_HIGH:
-    case VIRTIO_MMIO_SHM_BASE_LOW:
-    case VIRTIO_MMIO_SHM_BASE_HIGH:
-        return NO_SHARED_MEMORY;
-    default:
-        /* ConfigGeneration too: no configuration of ours changes. */
-        return 0;
+    pthread_mutex_lock(&mmio->page_lock);
+    show(mmio, VIRTIO_MMIO_DEVICE_FEATURES, half(mmio->device->offered, mmio->feature_select));
+    show(mmio, VIRTIO_MMIO_QUEUE_NUM_MAX, queue != NULL ? QUEUE_SIZE_MAX : 0);
+    show(mmio, VIRTIO_MMIO_QUEUE_READY, queue != NULL && queue->ready);
+    show(mmio, VIRTIO_MMIO_STATUS, virtio_get_status(mmio->device));
+    pthread_mutex_unlock(&mmio->page_lock);
+}
+
+/*
+ * 4.2.2, InterruptStatus: the bit first, then the edge, so that whoever comes for the edge finds the bit. The bit of queues stays: its
+ * acknowledgement reaches nobody, and a driver that finds it without reason looks at its queues and that is all. Cleared late, it could
+ * hide the next interrupt. A configuration's is acknowledged by an exit, and cleared before the driver goes on.
+ */
+static void
+interrupt(void *transport, enum virtio_interrupt reason)
+{
+    struct virtio_mmio *mmio = transport;
+
+    if (reason == VIRTIO_INTERRUPT_CONFIG) {
+        pthread_mutex_lock(&mmio->page_lock);
+        show_configuration(mmio);
+        show(mmio, VIRTIO_MMIO_STATUS, virtio_get_status(mmio->device));
+        pthread_mutex_unlock(&mmio->page_lock);
     }
+    __atomic_fetch_or(word_of(mmio, VIRTIO_MMIO_INTERRUPT_STATUS), (uint32_t)reason, __ATOMIC_ACQ_REL);
+    eventfd_write(mmio->interrupt, 1);
+}
+
+/* Comes here only where the configuration's bit is among those acknowledged. */
+static void
+acknowledge(const struct virtio_mmio *mmio, uint32_t bits)
+{
+    __atomic_fetch_and(word_of(mmio, VIRTIO_MMIO_INTERRUPT_STATUS), ~(bits & VIRTIO_INTERRUPT_CONFIG), __ATOMIC_ACQ_REL);
 }
 
 static void
@@ -133,7 +166,7 @@ write_status(struct virtio_mmio *mmio, uint32_t value)
     virtio_set_status(mmio->device, value);
     if (value != 0)
         return;
-    __atomic_store_n(&mmio->interrupt_status, 0, __ATOMIC_RELEASE);
+    show(mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 0);
     mmio->driver_features = 0;
     mmio->feature_select = mmio->driver_feature_select = mmio->queue_select = 0;
 }
@@ -179,7 +212,7 @@ write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
         notify(mmio, value);
         break;
     case VIRTIO_MMIO_INTERRUPT_ACK:
-        __atomic_fetch_and(&mmio->interrupt_status, ~value, __ATOMIC_ACQ_REL);
+        acknowledge(mmio, value);
         break;
     case VIRTIO_MMIO_STATUS:
         write_status(mmio, value);
@@ -187,29 +220,25 @@ write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
     }
 }
 
-/* 4.2.2.2: below the configuration space only whole, aligned words are read and written. Anything else reads as zeroes. */
+/* 4.2.2.2: only whole, aligned words are written below the configuration space. */
 static bool
 is_register(uint64_t offset, size_t size)
 {
     return size == sizeof(uint32_t) && offset % sizeof(uint32_t) == 0;
 }
 
+/* A guest reads the page by itself; this is for machines that cannot show it one. */
 static void
 handle_read(void *device, uint64_t offset, uint8_t *data, size_t size)
 {
-    struct virtio_mmio *mmio = device;
-    uint32_t value;
+    const struct virtio_mmio *mmio = device;
 
-    pthread_mutex_lock(&mmio->lock);
-    if (offset >= VIRTIO_MMIO_CONFIG) {
-        virtio_read_config(mmio->device, offset - VIRTIO_MMIO_CONFIG, data, size);
-    } else if (is_register(offset, size)) {
-        value = read_register(mmio, offset);
-        memcpy(data, &value, sizeof value);
-    } else {
-        memset(data, 0, size);
-    }
-    pthread_mutex_unlock(&mmio->lock);
+    memset(data, 0, size);
+    if (offset >= VIRTIO_MMIO_LENGTH)
+        return;
+    if (size > VIRTIO_MMIO_LENGTH - offset)
+        size = VIRTIO_MMIO_LENGTH - offset;
+    memcpy(data, (const uint8_t *)mmio->page + offset, size);
 }
 
 /* No configuration of ours can be written. */
@@ -224,6 +253,7 @@ handle_write(void *device, uint64_t offset, const uint8_t *data, size_t size)
     memcpy(&value, data, sizeof value);
     pthread_mutex_lock(&mmio->lock);
     write_register(mmio, offset, value);
+    show_state(mmio);
     pthread_mutex_unlock(&mmio->lock);
 }
 
@@ -233,8 +263,9 @@ static int
 connect_machine(struct virtio_mmio *mmio, const struct virtio_mmio_config *config)
 {
     struct virtio_device *device = mmio->device;
-    int result = 0;
+    int result, nobody;
 
+    result = config->add_doorbell(config->machine, config->address + VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_INTERRUPT_QUEUE, &nobody);
     for (unsigned i = 0; result == 0 && i < device->queue_count; i++)
         result = config->add_doorbell(config->machine, config->address + VIRTIO_MMIO_QUEUE_NOTIFY, i, &device->doorbell[i]);
     if (result == 0)
@@ -252,9 +283,14 @@ virtio_mmio_create(const struct virtio_mmio_config *config, struct virtio_device
         return -ENOMEM;
     mmio->device = device;
     mmio->interrupt = config->interrupt;
+    mmio->page = config->page;
     pthread_mutex_init(&mmio->lock, NULL);
+    pthread_mutex_init(&mmio->page_lock, NULL);
     device->interrupt = interrupt;
     device->transport = mmio;
+    show_constants(mmio);
+    show_configuration(mmio);
+    show_state(mmio);
     result = connect_machine(mmio, config);
     if (result < 0) {
         virtio_mmio_destroy(mmio);
@@ -270,6 +306,7 @@ virtio_mmio_destroy(struct virtio_mmio *mmio)
     if (mmio == NULL)
         return;
     virtio_reset(mmio->device);
+    pthread_mutex_destroy(&mmio->page_lock);
     pthread_mutex_destroy(&mmio->lock);
     free(mmio);
 }

@@ -1,5 +1,7 @@
 /*
- * A virtio device behind a page of registers (virtio 1.2, 4.2, version 2). What the transport needs of the machine, a place on
+ * A virtio device behind a page of registers (virtio 1.2, 4.2, version 2). The guest reads the page itself, as memory that it cannot
+ * write; a driver's writes come here, all but those of its data path, which eventfds take: notifications, and acknowledgements of
+ * queues' interrupts. What the transport needs of the machine, a page, a place on
  * the bus, doorbells and an interrupt, is handed in, so that it knows no VM. It owns itself and its lock; the device, which it drives
  * under that lock, and the interrupt's eventfd are the caller's and outlive it. vCPU threads call at any time.
  */
@@ -15,6 +17,7 @@ struct virtio_mmio;
 
 struct virtio_mmio_config {
     uint64_t address;
+    uint32_t *page; /* VIRTIO_MMIO_LENGTH bytes, zero; the guest reads at `address` what stands here. Outlives the transport. */
     int interrupt; /* writing this eventfd raises the edge interrupt */
     void *machine;
     /* The device answers for [address, address + length) of memory space. 0 or a negative errno. */

@@ -117,11 +117,14 @@ fake_add_doorbell(void *machine, uint64_t address, uint32_t value, int *fd)
     return *fd < 0 ? -errno : 0;
 }
 
+static uint32_t fake_page[VIRTIO_MMIO_LENGTH / sizeof(uint32_t)];
+
 static struct virtio_mmio *
 fake_connect(struct virtio_device *device)
 {
     struct virtio_mmio_config config = {
         .address = 0xfeb00000,
+        .page = fake_page,
         .interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
         .add_range = fake_add_range,
         .add_doorbell = fake_add_doorbell,

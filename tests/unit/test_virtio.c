@@ -66,7 +66,7 @@ test_identity(void **state)
     assert_int_equal(driver_read(driver, VIRTIO_MMIO_CONFIG), 0);
 }
 
-/* Registers are whole, aligned words; anything else reads as zeroes, and no buffer is run over. */
+/* Registers are written by whole, aligned words; any piece can be read, and no buffer is run over. */
 static void
 test_odd_accesses(void **state)
 {
@@ -77,13 +77,16 @@ test_odd_accesses(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         memset(data, 0xaa, sizeof data);
         virtio_mmio_operations.read(driver->mmio, VIRTIO_MMIO_MAGIC_VALUE, data, sizes[i]);
-        for (size_t j = 0; j < sizes[i]; j++)
-            assert_int_equal(data[j], 0);
+        assert_memory_equal(data, "virt\2\0\0\0", sizes[i]);
         assert_int_equal(data[sizes[i]], 0xaa);
         virtio_mmio_operations.write(driver->mmio, VIRTIO_MMIO_STATUS, (const uint8_t *)"\1\0\0\0\0\0\0", sizes[i]);
         assert_int_equal(driver_read(driver, VIRTIO_MMIO_STATUS), 0);
     }
-    assert_int_equal(driver_read(driver, VIRTIO_MMIO_MAGIC_VALUE + 1), 0);
+    memset(data, 0xaa, sizeof data);
+    virtio_mmio_operations.read(driver->mmio, VIRTIO_MMIO_LENGTH - 4, data, 8);
+    assert_memory_equal(data, "\0\0\0\0\0\0\0\0\xaa", 9);
+    virtio_mmio_operations.read(driver->mmio, VIRTIO_MMIO_LENGTH, data, 8);
+    assert_memory_equal(data, "\0\0\0\0\0\0\0\0\xaa", 9);
 }
 
 static void
@@ -91,6 +94,27 @@ test_service(void **state)
 {
     expect_service(*state, ALL_CORE);
     expect_service(*state, VIRTIO_FEATURE(VIRTIO_F_VERSION_1));
+}
+
+/*
+ * What the guest finds when an interrupt comes. Queues' bit stays, since nobody hears of its acknowledgement; a configuration's goes by
+ * one, and no other write takes it away.
+ */
+static void
+test_interrupt_status(void **state)
+{
+    struct driver *driver = *state;
+
+    driver_set_up(driver, ALL_CORE);
+    assert_int_equal(driver_read(driver, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    driver->device->interrupt(driver->device->transport, VIRTIO_INTERRUPT_QUEUE);
+    assert_int_equal(driver_wait(driver), VIRTIO_INTERRUPT_QUEUE);
+    driver->device->interrupt(driver->device->transport, VIRTIO_INTERRUPT_CONFIG);
+    driver_write(driver, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_INTERRUPT_QUEUE);
+    assert_int_equal(driver_wait(driver), VIRTIO_INTERRUPT_QUEUE | VIRTIO_INTERRUPT_CONFIG);
+    assert_int_equal(driver_read(driver, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_INTERRUPT_QUEUE);
+    driver_write(driver, VIRTIO_MMIO_STATUS, 0);
+    assert_int_equal(driver_read(driver, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
 static void
