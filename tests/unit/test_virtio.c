@@ -425,6 +425,7 @@ main(void)
         DEVICE_TEST(test_identity),
         DEVICE_TEST(test_odd_accesses),
         DEVICE_TEST(test_service),
+        DEVICE_TEST(test_interrupt_status),
         DEVICE_TEST(test_features),
         DEVICE_TEST(test_status_order),
         DEVICE_TEST(test_queue_addresses),
