@@ -8,6 +8,7 @@
 #include "plugin/microvm/virtio_rng.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -101,6 +102,22 @@ add_disks(struct devices *devices, struct machine *machine, const struct options
     return result;
 }
 
+/* The VM's TAP is the first queue; the others are granted as net1, net2 and so on. */
+static int
+find_taps(struct virtio_net_settings *settings, unsigned count)
+{
+    char name[sizeof "net" + 3 * sizeof count];
+
+    settings->pairs = count;
+    for (unsigned i = 1; i < count; i++) {
+        snprintf(name, sizeof name, "net%u", i);
+        settings->tap[i] = vmsup_granted_fd(name);
+        if (settings->tap[i] < 0)
+            return settings->tap[i];
+    }
+    return 0;
+}
+
 /* The guest's address is the host's with its last bit the other way, as one that nobody was given. */
 static int
 add_net(struct devices *devices, struct machine *machine, const struct options *options)
@@ -118,7 +135,10 @@ add_net(struct devices *devices, struct machine *machine, const struct options *
     header = virtio_net_has_header(config.tap_fd);
     if (header < 0)
         return header;
-    settings.tap = config.tap_fd;
+    settings.tap[0] = config.tap_fd;
+    result = find_taps(&settings, options->net.queues);
+    if (result < 0)
+        return result;
     settings.vnet_header = header == 1;
     settings.limit = options->net.limit;
     memcpy(settings.mac, config.host_mac_address, sizeof settings.mac);

@@ -56,12 +56,12 @@ parse_limit(const char *option, char *piece, struct rate_limit_settings *limit)
 }
 
 static int
-parse_disk_queues(const char *text, unsigned *queues)
+parse_queues(const char *option, const char *text, unsigned max, unsigned *queues)
 {
     uint64_t count;
 
-    if (options_parse_size(text, &count) < 0 || count == 0 || count > VIRTIO_BLK_QUEUES_MAX) {
-        log_error("--disk: queues=%s is not a number from 1 to %d", text, VIRTIO_BLK_QUEUES_MAX);
+    if (options_parse_size(text, &count) < 0 || count == 0 || count > max) {
+        log_error("%s: queues=%s is not a number from 1 to %u", option, text, max);
         return -EINVAL;
     }
     *queues = (unsigned)count;
@@ -102,7 +102,7 @@ parse_disk_piece(char *piece, struct options_disk *disk)
     if (strcmp(piece, "direct") == 0)
         return set_flag(piece, &disk->direct);
     if (value_of(piece, "queues") != NULL)
-        return parse_disk_queues(value_of(piece, "queues"), &disk->queues);
+        return parse_queues("--disk", value_of(piece, "queues"), VIRTIO_BLK_QUEUES_MAX, &disk->queues);
     if (value_of(piece, "serial") != NULL)
         return parse_serial(value_of(piece, "serial"), &disk->serial);
     log_error("--disk: %s is none of ro, direct, queues=, serial=, bandwidth=, operations=", piece);
@@ -125,20 +125,28 @@ options_parse_disk(char *text, struct options_disk *disk)
     return result;
 }
 
+static int
+parse_net_piece(char *piece, struct options_net *net)
+{
+    int result = parse_limit("--net", piece, &net->limit);
+
+    if (result != 0)
+        return result < 0 ? result : 0;
+    if (value_of(piece, "queues") != NULL)
+        return parse_queues("--net", value_of(piece, "queues"), VIRTIO_NET_PAIRS_MAX, &net->queues);
+    log_error("--net: %s is none of queues=, bandwidth=, operations=", piece);
+    return -EINVAL;
+}
+
 int
 options_parse_net(char *text, struct options_net *net)
 {
     char *piece;
-    int result = 1;
+    int result = 0;
 
-    net->present = true;
-    while (result > 0 && (piece = strsep(&text, ",")) != NULL) {
-        result = parse_limit("--net", piece, &net->limit);
-        /* The one number that a card of one pair has. */
-        if (result == 0 && strcmp(piece, "queues=1") == 0)
-            result = 1;
-        else if (result == 0)
-            log_error("--net: %s is none of queues=1, bandwidth=, operations=", piece);
-    }
-    return result > 0 ? 0 : -EINVAL;
+    if (!net->present)
+        *net = (struct options_net){ .present = true, .queues = 1 };
+    while (result == 0 && (piece = strsep(&text, ",")) != NULL)
+        result = parse_net_piece(piece, net);
+    return result;
 }

@@ -4,6 +4,7 @@
 
 #include "plugin/microvm/rate_limit.h"
 #include "plugin/microvm/virtio_blk.h"
+#include "plugin/microvm/virtio_net.h"
 
 struct options_disk {
     const char *name; /* of the grant */
@@ -16,13 +17,14 @@ struct options_disk {
 
 struct options_net {
     bool present;
+    unsigned queues; /* pairs of them, 1 to VIRTIO_NET_PAIRS_MAX where there is a card */
     struct rate_limit_settings limit; /* of each direction */
 };
 
 /* What follows --disk, which is cut into pieces that the disk's strings are then. */
 int options_parse_disk(char *text, struct options_disk *disk);
 
-/* What follows --net=; NULL: nothing does. */
+/* What follows --net=; NULL: nothing does. What is not in it stays as it was. */
 int options_parse_net(char *text, struct options_net *net);
 
 #endif

@@ -43,7 +43,13 @@ own(const uint8_t *step)
     memcpy(&size, step + 2, sizeof size);
     memset(frame, step[1], size);
     send(host, frame, size, MSG_DONTWAIT);
-    virtio_own_ready(virtio_net_device(net), 0);
+    fake_now += (uint64_t)step[1] << 20;
+    for (unsigned i = 0; i < 4; i++) {
+        short events;
+
+        if (virtio_net_device(net)->operations->watch(net, i, &events) >= 0)
+            virtio_own_ready(virtio_net_device(net), i);
+    }
     drain();
 }
 
@@ -53,12 +59,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct virtio_mmio *mmio;
 
     if (net == NULL) {
-        struct virtio_net_settings settings = { .vnet_header = true, .mac = { 2 } };
+        struct virtio_net_settings settings = { .limit = { .bandwidth = { 100000, 50000 } }, .pairs = 3, .vnet_header = true, .mac = { 2 } };
         int pair[2];
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
             abort();
-        settings.tap = pair[0];
+        /* One end for all queues of the TAP: whoever reads first. */
+        for (unsigned i = 0; i < settings.pairs; i++)
+            settings.tap[i] = pair[0];
         host = pair[1];
         if (virtio_net_create(NULL, &settings, &net) < 0)
             abort();

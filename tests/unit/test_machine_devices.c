@@ -106,7 +106,7 @@ test_disk(void **state)
 static void
 test_net(void **state)
 {
-    const struct options options = { .memory = 32 * MIB, .net.present = true };
+    const struct options options = { .memory = 32 * MIB, .net = { .present = true, .queues = 1 } };
     const char *what = NULL;
 
     (void)state;

@@ -2,6 +2,9 @@
 #include "plugin/microvm/virtio_net.h"
 #include "tests/unit/virtio_driver.h"
 
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,11 +23,11 @@ static int
 set_up_limited(void **state, struct rate_limit_settings limit)
 {
     struct driver *driver = driver_make();
-    struct virtio_net_settings settings = { .mac = { 2, 1, 2, 3, 4, 5 }, .limit = limit };
+    struct virtio_net_settings settings = { .pairs = 1, .mac = { 2, 1, 2, 3, 4, 5 }, .limit = limit };
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    settings.tap = tap = pair[0];
+    settings.tap[0] = tap = pair[0];
     host = pair[1];
     assert_int_equal(virtio_net_create(&driver->memory, &settings, &net), 0);
     driver_connect(driver, virtio_net_device(net));
@@ -231,6 +234,112 @@ test_broken(void **state)
     test_receive(state);
 }
 
+/* The TAP's queues are pairs of sockets: what is asked of them is kept, and taken. */
+static short queue_asked[VIRTIO_NET_PAIRS_MAX];
+static int more_tap = -1, more_host = -1;
+
+int
+ioctl(int fd, unsigned long what, ...)
+{
+    va_list arguments;
+    const struct ifreq *about;
+
+    va_start(arguments, what);
+    about = va_arg(arguments, const struct ifreq *);
+    va_end(arguments);
+    assert_int_equal(what, TUNSETQUEUE);
+    queue_asked[fd == more_tap ? 1 : 0] = about->ifr_flags;
+    return 0;
+}
+
+static int
+set_up_pairs(void **state)
+{
+    struct driver *driver = driver_make();
+    struct virtio_net_settings settings = { .pairs = 2, .mac = { 2 } };
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    settings.tap[0] = tap = pair[0];
+    host = pair[1];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    settings.tap[1] = more_tap = pair[0];
+    more_host = pair[1];
+    memset(queue_asked, 0, sizeof queue_asked);
+    assert_int_equal(virtio_net_create(&driver->memory, &settings, &net), 0);
+    driver_connect(driver, virtio_net_device(net));
+    *state = driver;
+    return 0;
+}
+
+static int
+tear_down_pairs(void **state)
+{
+    tear_down(state);
+    fd_close(&more_tap);
+    fd_close(&more_host);
+    return 0;
+}
+
+static uint8_t
+command(struct driver *driver, unsigned queue, uint8_t class, uint8_t number, uint16_t value, uint32_t size)
+{
+    uint16_t before = driver_used(driver, queue);
+    uint8_t *at = driver_at(driver, SENT);
+
+    at[0] = class;
+    at[1] = number;
+    memcpy(at + 2, &value, sizeof value);
+    at[8] = 0xee;
+    driver_describe(driver, queue, 0, (struct vring_desc){ SENT, 2 + size, NEXT, 1 });
+    driver_describe(driver, queue, 1, (struct vring_desc){ SENT + 8, 1, WRITE, 0 });
+    driver_offer(driver, queue, 0);
+    driver_ring(driver, queue);
+    while (driver_used(driver, queue) == before)
+        ;
+    assert_int_equal(driver_used_at(driver, queue, before).len, 1);
+    return at[8];
+}
+
+/* A second pair is out of use, and so is its queue of the TAP, until the driver wants it; then frames go and come there. */
+static void
+test_pairs(void **state)
+{
+    struct driver *driver = *state;
+    uint8_t frame[100] = { 3 };
+
+    assert_int_equal(driver->device->queue_count, 5);
+    driver_set_up(driver, driver->device->offered & ~VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX));
+    assert_int_equal(queue_asked[1], IFF_DETACH_QUEUE);
+    driver_describe(driver, 2, 0, (struct vring_desc){ RECEIVED, 200, WRITE, 0 });
+    driver_offer(driver, 2, 0);
+    driver_ring(driver, 2);
+    assert_int_equal(send(more_host, frame, sizeof frame, 0), sizeof frame);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 0, 2), VIRTIO_NET_ERR);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 3, 2), VIRTIO_NET_ERR);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 2, 1), VIRTIO_NET_ERR);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 1, 2, 2), VIRTIO_NET_ERR);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_RX, 0, 2, 2), VIRTIO_NET_ERR);
+    assert_int_equal(driver_used(driver, 2), 0);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 2, 2), VIRTIO_NET_OK);
+    assert_int_equal(queue_asked[1], IFF_ATTACH_QUEUE);
+    driver_wait_used(driver, 2, 1);
+    assert_int_equal(*(uint8_t *)driver_at(driver, RECEIVED + HEADER), 3);
+    memset(driver_at(driver, SENT), 0, HEADER);
+    driver_describe(driver, 3, 0, (struct vring_desc){ SENT, HEADER + 60, 0, 0 });
+    driver_offer(driver, 3, 0);
+    driver_ring(driver, 3);
+    driver_wait_used(driver, 3, 1);
+    assert_int_equal(recv(more_host, frame, sizeof frame, 0), 60);
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 1, 2), VIRTIO_NET_OK);
+    assert_int_equal(queue_asked[1], IFF_DETACH_QUEUE);
+    /* After a reset there is one again; and the control queue stands behind it for who knows of no more. */
+    assert_int_equal(command(driver, 4, VIRTIO_NET_CTRL_MQ, 0, 2, 2), VIRTIO_NET_OK);
+    driver_set_up(driver, VIRTIO_CORE_FEATURES | VIRTIO_FEATURE(VIRTIO_NET_F_CTRL_VQ));
+    assert_int_equal(queue_asked[1], IFF_DETACH_QUEUE);
+    assert_int_equal(command(driver, 2, VIRTIO_NET_CTRL_MQ, 0, 2, 2), VIRTIO_NET_ERR);
+}
+
 static uint64_t
 milliseconds(void)
 {
@@ -281,6 +390,7 @@ main(void)
         NET_TEST(test_config),   NET_TEST(test_transmit), NET_TEST(test_forged),    cmocka_unit_test(test_header_check),
         NET_TEST(test_receive),  NET_TEST(test_merged),   NET_TEST(test_too_large), NET_TEST(test_broken),
         NET_TEST(test_limit),
+        cmocka_unit_test_setup_teardown(test_pairs, set_up_pairs, tear_down_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
