@@ -1,9 +1,10 @@
 /*
- * A limit on how fast something goes: a bucket of bytes and one of operations, each filled at its rate up to its burst. What goes is taken out,
- * and may leave a debt, so that a request larger than the burst passes too; nothing more goes until the debt is paid. Over any span of time
- * that is the burst, and what the rate gives in that span, and at most one request of each thread on top.
+ * A limit on how fast something goes: a bucket of bytes and one of operations, each filled at its rate up to its burst. What goes is
+ * taken out, and may leave a debt, so that a request larger than the burst passes too; nothing more goes until the debt is paid. Over any
+ * span of time that is the burst, and what the rate gives in that span, and at most one request of each thread on top.
  *
- * The time is handed in, in nanoseconds of any clock that does not run backwards. Several threads may use one limit; its owner's is the struct.
+ * The time is handed in, in nanoseconds of any clock that does not run backwards. Several threads may use one limit; the struct is its
+ * owner's.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_RATE_LIMIT_H
 #define VMSUP_PLUGIN_MICROVM_RATE_LIMIT_H

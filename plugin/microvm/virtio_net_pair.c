@@ -237,7 +237,10 @@ admit_frame(struct net_pair *pair)
     return 0;
 }
 
-/* Frames until the TAP, the limit or the buffers are at their end. At most a queue's size before others have their turn; the TAP calls again. */
+/*
+ * Frames until the TAP, the limit or the buffers are at their end. At most a queue's size before others have their turn; the TAP calls
+ * again.
+ */
 static int
 receive_frames(struct net_pair *pair)
 {

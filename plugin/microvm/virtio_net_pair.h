@@ -1,6 +1,6 @@
 /*
- * The frames of one pair of a network card's queues and their TAP queue, both ways: a part of virtio_net.c, which owns the structs. A pair is
- * its thread's; but net_pair_set_active(), by which the thread of the control queue turns its receiving on and off.
+ * The frames of one pair of a network card's queues and their TAP queue, both ways: a part of virtio_net.c, which owns the structs. A
+ * pair is its thread's, but for net_pair_set_active(), by which the thread of the control queue turns its receiving on and off.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_VIRTIO_NET_PAIR_H
 #define VMSUP_PLUGIN_MICROVM_VIRTIO_NET_PAIR_H

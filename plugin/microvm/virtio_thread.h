@@ -1,7 +1,7 @@
 /*
  * The threads in which a virtio device works. Each has a group of queues that no other touches: it waits for their doorbells, for the
- * one descriptor the device may name for it, and for the time at which a queue is to be looked at again, and calls the device. They run from
- * the moment the driver is ready until the device is reset, so that all that configures a device happens while no thread works on
+ * one descriptor the device may name for it, and for the time at which a queue is to be looked at again, and calls the device. They run
+ * from the moment the driver is ready until the device is reset, so that all that configures a device happens while no thread works on
  * it. What the device's groups share among each other is the device's to guard. Part of virtio.h, which owns the struct.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_VIRTIO_THREAD_H

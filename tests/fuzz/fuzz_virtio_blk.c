@@ -33,7 +33,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct virtio_blk *blk;
 
     if (blk == NULL) {
-        struct virtio_blk_settings settings = { .queues = 2, .serial = "fuzz", .limit = { .bandwidth = { 1000000, 100000 }, .operations = { 100, 40 } } };
+        struct virtio_blk_settings settings = {
+            .queues = 2, .serial = "fuzz", .limit = { .bandwidth = { 1000000, 100000 }, .operations = { 100, 40 } },
+        };
 
         disk = settings.fd = memfd_create("disk", MFD_CLOEXEC);
         if (ftruncate(disk, DISK_SIZE) < 0 || pwrite(disk, TAIL, sizeof TAIL, DISK_SIZE) != sizeof TAIL ||

@@ -1,4 +1,7 @@
-/* A network card under a driver that breaks every rule, with frames from the host. No header that lies may reach the TAP, a pair of sockets here. */
+/*
+ * A network card of several pairs under a driver that breaks every rule, with frames from the host. No header that lies may reach the TAP, a
+ * pair of sockets here.
+ */
 #include "tests/fuzz/fuzz_virtio.h"
 
 #include "plugin/microvm/virtio_net.h"
@@ -59,7 +62,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct virtio_mmio *mmio;
 
     if (net == NULL) {
-        struct virtio_net_settings settings = { .limit = { .bandwidth = { 100000, 50000 } }, .pairs = 3, .vnet_header = true, .mac = { 2 } };
+        struct virtio_net_settings settings = {
+            .limit = { .bandwidth = { 100000, 50000 } }, .pairs = 3, .vnet_header = true, .mac = { 2 },
+        };
         int pair[2];
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

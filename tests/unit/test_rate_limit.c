@@ -46,7 +46,8 @@ test_long_run(void **state)
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct rate_limit_settings settings = { .bandwidth = { table[i].rate, table[i].burst } };
         /* Long enough that neither the burst nor one request weighs. */
-        uint64_t span = MAX(10 * SECOND, (table[i].burst + table[i].size) * 40 / table[i].rate * SECOND), now = START, operations = 0, bytes;
+        uint64_t span = MAX(10 * SECOND, (table[i].burst + table[i].size) * 40 / table[i].rate * SECOND);
+        uint64_t now = START, operations = 0, bytes;
         struct rate_limit limit;
 
         /* Few and long spans for fast rates would take long here. */

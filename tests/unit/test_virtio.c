@@ -313,7 +313,7 @@ test_bad_rings(void **state)
     uint16_t *ring = driver_at(driver, DRIVER_START + 0x400);
 
     driver_set_up(driver, ALL_CORE);
-    ring[1] = DRIVER_QUEUE_SIZE + 1;
+    __atomic_store_n(&ring[1], DRIVER_QUEUE_SIZE + 1, __ATOMIC_RELEASE);
     driver_ring(driver, 0);
     driver_expect_broken(driver);
     driver_set_up(driver, ALL_CORE);
