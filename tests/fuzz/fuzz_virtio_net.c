@@ -1,6 +1,6 @@
 /*
- * A network card of several pairs under a driver that breaks every rule, with frames from the host. No header that lies may reach the TAP, a
- * pair of sockets here.
+ * A network card of several pairs under a driver that breaks every rule, with frames from the host. No header that lies may reach the TAP,
+ * a pair of sockets here.
  */
 #include "tests/fuzz/fuzz_virtio.h"
 
