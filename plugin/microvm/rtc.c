@@ -20,6 +20,8 @@ enum {
 #define STATUS_B_24_HOURS 0x02
 #define STATUS_B_BINARY 0x04
 #define STATUS_D_VALID 0x80
+#define SECONDS_OF_A_DAY 86400
+#define THURSDAY 4 /* the first of January 1970 */
 
 void
 rtc_init(struct rtc *rtc, time_t (*now)(void))
@@ -28,6 +30,31 @@ rtc_init(struct rtc *rtc, time_t (*now)(void))
     rtc->bytes[RTC_STATUS_A] = STATUS_A_DIVIDER;
     rtc->bytes[RTC_STATUS_B] = STATUS_B_24_HOURS;
     rtc->bytes[RTC_STATUS_D] = STATUS_D_VALID;
+}
+
+static bool
+is_leap_year(int year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* gmtime_r(3) reads the host's time zone first, from a file, and there are none here. */
+void
+rtc_split_time(time_t now, struct tm *time)
+{
+    static const int month_days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    const int seconds = (int)(now % SECONDS_OF_A_DAY);
+    int year = 1970, month = 0, days = (int)(now / SECONDS_OF_A_DAY), length;
+
+    *time = (struct tm){ .tm_sec = seconds % 60, .tm_min = seconds / 60 % 60, .tm_hour = seconds / 3600 };
+    time->tm_wday = (days + THURSDAY) % 7;
+    for (; days >= (length = is_leap_year(year) ? 366 : 365); year++)
+        days -= length;
+    for (; days >= (length = month_days[month] + (month == 1 && is_leap_year(year) ? 1 : 0)); month++)
+        days -= length;
+    time->tm_mday = days + 1;
+    time->tm_mon = month;
+    time->tm_year = year - 1900;
 }
 
 /* As the guest wants numbers: in binary, or two decimal digits. */
@@ -51,11 +78,9 @@ hours(const struct rtc *rtc, int hour)
 static uint8_t
 read_byte(const struct rtc *rtc)
 {
-    time_t now = rtc->now();
     struct tm time;
 
-    if (gmtime_r(&now, &time) == NULL)
-        return 0;
+    rtc_split_time(rtc->now(), &time);
     switch (rtc->index) {
     case RTC_SECONDS:
         return number(rtc, time.tm_sec);

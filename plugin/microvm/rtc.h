@@ -25,4 +25,7 @@ void rtc_init(struct rtc *rtc, time_t (*now)(void));
 /* For a bus; `device` is the struct rtc. */
 extern const struct device_operations rtc_operations;
 
+/* UTC, of a time that is not before 1970: tm_sec to tm_year and tm_wday. Looks at nothing else. */
+void rtc_split_time(time_t now, struct tm *time);
+
 #endif
