@@ -21,18 +21,7 @@ type qemu-system-x86_64 cpio modprobe >/dev/null 2>&1 || skip "qemu-system-x86_6
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What the guest has of a system: the program that measures, and the modules of the devices, in the order in which they need each other.
-mkdir -p "$work/root/modules" "$work/root/dev"
-cp "$bench/linux_guest" "$work/root/init"
-number=100
-for module in virtio_mmio virtio_blk virtio_net; do
-    modprobe -S "$release" --show-depends "$module"
-done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
-while read -r file; do
-    cp "$file" "$work/root/modules/$number-$(basename "$file")"
-    number=$((number + 1))
-done <"$work/modules"
-(cd "$work/root" && find . | cpio --quiet -o -H newc) >"$work/initrd"
+"$TREE/tools/make-initramfs" "$work/initrd" "$bench/linux_guest" || skip 'its initramfs could not be made'
 # All of it written, so that no file system has to find room while it is measured.
 head -c 64M /dev/zero >"$work/disk"
 chmod 0600 "$work/disk"
