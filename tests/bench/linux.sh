@@ -21,7 +21,7 @@ type qemu-system-x86_64 cpio modprobe >/dev/null 2>&1 || skip "qemu-system-x86_6
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$TREE/tools/make-initramfs" "$work/initrd" "$bench/linux_guest" || skip 'its initramfs could not be made'
+"$TREE/tools/make-initramfs" "$work/initrd" "$bench/linux_guest" || skip "its initramfs could not be made"
 # All of it written, so that no file system has to find room while it is measured.
 head -c 64M /dev/zero >"$work/disk"
 chmod 0600 "$work/disk"

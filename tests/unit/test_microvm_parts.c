@@ -158,6 +158,26 @@ test_clock(void **state)
     assert_int_equal(clock_read(&rtc, 0xff), 0xab);
 }
 
+/* As the C library has it, every 12 hours and some for 240 years. */
+static void
+test_calendar(void **state)
+{
+    (void)state;
+    for (time_t now = 0; now < 240LL * 366 * 86400; now += 43211) {
+        struct tm expected, time;
+
+        rtc_split_time(now, &time);
+        assert_non_null(gmtime_r(&now, &expected));
+        assert_int_equal(time.tm_sec, expected.tm_sec);
+        assert_int_equal(time.tm_min, expected.tm_min);
+        assert_int_equal(time.tm_hour, expected.tm_hour);
+        assert_int_equal(time.tm_mday, expected.tm_mday);
+        assert_int_equal(time.tm_mon, expected.tm_mon);
+        assert_int_equal(time.tm_year, expected.tm_year);
+        assert_int_equal(time.tm_wday, expected.tm_wday);
+    }
+}
+
 static void
 test_sizes(void **state)
 {
@@ -273,6 +293,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_calendar),
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
         cmocka_unit_test(test_device_options),
     };
