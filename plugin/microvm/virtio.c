@@ -18,6 +18,7 @@ virtio_init(struct virtio_device *device, const struct virtio_setup *setup)
         .context = setup->context,
         .memory = setup->memory,
         .offered = setup->features | VIRTIO_CORE_FEATURES,
+        .config_lock = PTHREAD_MUTEX_INITIALIZER,
         .config = setup->config,
         .config_size = setup->config_size,
         .queue_count = setup->queue_count,
@@ -205,14 +206,37 @@ virtio_set_ready(struct virtio_device *device, unsigned index, bool ready)
 }
 
 void
-virtio_read_config(const struct virtio_device *device, uint64_t offset, uint8_t *data, size_t size)
+virtio_read_config(struct virtio_device *device, uint64_t offset, uint8_t *data, size_t size)
 {
     memset(data, 0, size);
     if (offset >= device->config_size)
         return;
     if (size > device->config_size - offset)
         size = device->config_size - offset;
+    pthread_mutex_lock(&device->config_lock);
     memcpy(data, (const uint8_t *)device->config + offset, size);
+    pthread_mutex_unlock(&device->config_lock);
+}
+
+void
+virtio_write_config(struct virtio_device *device, uint64_t offset, const uint8_t *data, size_t size)
+{
+    if (device->operations->write_config == NULL || offset > device->config_size || size > device->config_size - offset)
+        return;
+    pthread_mutex_lock(&device->config_lock);
+    device->operations->write_config(device->context, offset, data, size);
+    pthread_mutex_unlock(&device->config_lock);
+}
+
+/* Changed first: a driver that becomes ready meanwhile finds what is new without being told. */
+void
+virtio_change_config(struct virtio_device *device, uint64_t offset, const void *from, size_t size)
+{
+    pthread_mutex_lock(&device->config_lock);
+    memcpy((uint8_t *)device->config + offset, from, size);
+    pthread_mutex_unlock(&device->config_lock);
+    if ((own_status(device) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
+        device->interrupt(device->transport, VIRTIO_INTERRUPT_CONFIG);
 }
 
 void

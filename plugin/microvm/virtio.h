@@ -38,6 +38,8 @@ struct virtio_operations {
      */
     int (*watch)(void *device, unsigned thread, short *events);
     int (*own_ready)(void *device, unsigned thread);
+    /* Optional: the driver writes to the configuration space (2.5), all of it inside. From any thread, with config_lock held. */
+    void (*write_config)(void *device, uint64_t offset, const uint8_t *data, size_t size);
 };
 
 struct virtio_device {
@@ -45,7 +47,8 @@ struct virtio_device {
     void *context;
     const struct guest_memory *memory;
     uint64_t offered;
-    const void *config; /* does not change, and the driver cannot write it */
+    pthread_mutex_t config_lock; /* held while the configuration is read or changed */
+    void *config;
     size_t config_size;
     unsigned queue_count, queues_per_thread;
 
@@ -63,13 +66,13 @@ struct virtio_device {
     struct virtio_threads thread;
 };
 
-/* All but the transport's part. `config` is kept by reference. */
+/* All but the transport's part. `config` is kept by reference; once there is a transport it changes by virtio_change_config() alone. */
 struct virtio_setup {
     const struct virtio_operations *operations;
     void *context;
     const struct guest_memory *memory;
     uint64_t features; /* beside VIRTIO_CORE_FEATURES */
-    const void *config;
+    void *config;
     size_t config_size;
     unsigned queue_count;       /* at most VIRTIO_QUEUES_MAX */
     unsigned queues_per_thread; /* thread 0 serves the first so many queues, and so on; 0: one thread serves all */
@@ -86,7 +89,9 @@ void virtio_set_features(struct virtio_device *device, uint64_t features);
 struct queue *virtio_configure_queue(struct virtio_device *device, unsigned index);
 void virtio_set_ready(struct virtio_device *device, unsigned index, bool ready);
 /* What lies beyond the configuration space reads as zeroes. */
-void virtio_read_config(const struct virtio_device *device, uint64_t offset, uint8_t *data, size_t size);
+void virtio_read_config(struct virtio_device *device, uint64_t offset, uint8_t *data, size_t size);
+/* The driver writes there. What is not wholly inside is dropped, and so is all of it where the device takes none. */
+void virtio_write_config(struct virtio_device *device, uint64_t offset, const uint8_t *data, size_t size);
 /* Back to the beginning. No thread works on the device when this returns; what they had begun is done. */
 void virtio_reset(struct virtio_device *device);
 
@@ -95,6 +100,14 @@ void virtio_reset(struct virtio_device *device);
 void virtio_serve(struct virtio_device *device, unsigned index);
 void virtio_own_ready(struct virtio_device *device, unsigned thread);
 bool virtio_is_broken(const struct virtio_device *device);
+
+/* --- For devices, in any thread. */
+
+/*
+ * These bytes of the configuration, which has them, become others, and a driver that is ready is told by an interrupt (2.5.1). Devices
+ * that are not, or not yet, carried by a transport may do so, too.
+ */
+void virtio_change_config(struct virtio_device *device, uint64_t offset, const void *from, size_t size);
 
 /* --- For devices, in the queue's thread. */
 

@@ -57,7 +57,7 @@ selected_queue(const struct virtio_mmio *mmio)
     return mmio->queue_select < mmio->device->queue_count ? &mmio->device->queue[mmio->queue_select] : NULL;
 }
 
-/* 4.2.2, table 4.1. What may only be written reads as zero; so does ConfigGeneration, since no configuration of ours changes. */
+/* 4.2.2, table 4.1. What may only be written reads as zero. */
 static void
 show_constants(const struct virtio_mmio *mmio)
 {
@@ -71,6 +71,10 @@ show_constants(const struct virtio_mmio *mmio)
     show(mmio, VIRTIO_MMIO_SHM_BASE_HIGH, NO_SHARED_MEMORY);
 }
 
+/*
+ * 2.5.1: a driver that reads several words amid a change finds another generation behind them than before, whichever of them it had.
+ * One that comes for the generation just between two words is told by the interrupt that follows.
+ */
 static void
 show_configuration(const struct virtio_mmio *mmio)
 {
@@ -78,7 +82,11 @@ show_configuration(const struct virtio_mmio *mmio)
         uint32_t word;
 
         virtio_read_config(mmio->device, at, (uint8_t *)&word, sizeof word);
+        if (word == *word_of(mmio, VIRTIO_MMIO_CONFIG + at))
+            continue;
+        __atomic_fetch_add(word_of(mmio, VIRTIO_MMIO_CONFIG_GENERATION), 1, __ATOMIC_SEQ_CST);
         show(mmio, VIRTIO_MMIO_CONFIG + at, word);
+        __atomic_fetch_add(word_of(mmio, VIRTIO_MMIO_CONFIG_GENERATION), 1, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -93,6 +101,7 @@ show_state(struct virtio_mmio *mmio)
     show(mmio, VIRTIO_MMIO_QUEUE_NUM_MAX, queue != NULL ? QUEUE_SIZE_MAX : 0);
     show(mmio, VIRTIO_MMIO_QUEUE_READY, queue != NULL && queue->ready);
     show(mmio, VIRTIO_MMIO_STATUS, virtio_get_status(mmio->device));
+    show_configuration(mmio);
     pthread_mutex_unlock(&mmio->page_lock);
 }
 
@@ -241,18 +250,21 @@ handle_read(void *device, uint64_t offset, uint8_t *data, size_t size)
     memcpy(data, (const uint8_t *)mmio->page + offset, size);
 }
 
-/* No configuration of ours can be written. */
 static void
 handle_write(void *device, uint64_t offset, const uint8_t *data, size_t size)
 {
     struct virtio_mmio *mmio = device;
     uint32_t value;
 
-    if (offset >= VIRTIO_MMIO_CONFIG || !is_register(offset, size))
+    if (offset < VIRTIO_MMIO_CONFIG && !is_register(offset, size))
         return;
-    memcpy(&value, data, sizeof value);
     pthread_mutex_lock(&mmio->lock);
-    write_register(mmio, offset, value);
+    if (offset < VIRTIO_MMIO_CONFIG) {
+        memcpy(&value, data, sizeof value);
+        write_register(mmio, offset, value);
+    } else {
+        virtio_write_config(mmio->device, offset - VIRTIO_MMIO_CONFIG, data, size);
+    }
     show_state(mmio);
     pthread_mutex_unlock(&mmio->lock);
 }
@@ -289,7 +301,6 @@ virtio_mmio_create(const struct virtio_mmio_config *config, struct virtio_device
     device->interrupt = interrupt;
     device->transport = mmio;
     show_constants(mmio);
-    show_configuration(mmio);
     show_state(mmio);
     result = connect_machine(mmio, config);
     if (result < 0) {
