@@ -6,6 +6,7 @@
 #include "plugin/microvm/virtio_mmio.h"
 #include "plugin/microvm/virtio_net.h"
 #include "plugin/microvm/virtio_rng.h"
+#include "plugin/microvm/virtio_vsock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -158,6 +159,24 @@ add_rng(struct devices *devices, struct machine *machine, const struct options *
     return result < 0 ? result : plug(devices, machine, virtio_rng_device(rng));
 }
 
+/* Without a listening socket, no program on the host begins a connection. */
+static int
+add_vsock(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    struct virtio_vsock_settings settings = {
+        .cid = options->vsock_cid, .listener = vmsup_granted_fd("vsock"), .patience_ms = VIRTIO_VSOCK_PATIENCE_MS,
+    };
+    struct virtio_vsock *vsock;
+    int result;
+
+    if (options->vsock_cid == 0)
+        return 0;
+    if (settings.listener < 0 && settings.listener != -ENOENT)
+        return settings.listener;
+    result = virtio_vsock_create(&machine->memory, &settings, &vsock);
+    return result < 0 ? result : plug(devices, machine, virtio_vsock_device(vsock));
+}
+
 /* Which devices there are, in the order of their slots. Each looks by itself whether the options ask for it. */
 static const struct {
     const char *what;
@@ -168,6 +187,7 @@ static const struct {
     { "a disk", add_disks },
     { "the network card", add_net },
     { "the entropy device", add_rng },
+    { "the socket device", add_vsock },
 };
 
 int

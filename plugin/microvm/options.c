@@ -88,7 +88,7 @@ options_parse(int argc, char **argv, struct options *options)
         { "memory", required_argument, NULL, 'm' }, { "cmdline", required_argument, NULL, 'c' },
         { "disk", required_argument, NULL, 'd' },   { "net", optional_argument, NULL, 'n' },
         { "huge-pages", no_argument, NULL, 'H' },   { "cpu-mask", required_argument, NULL, 'p' },
-        { 0 },
+        { "vsock", required_argument, NULL, 'v' },  { 0 },
     };
     int option, result = 0;
 
@@ -108,6 +108,9 @@ options_parse(int argc, char **argv, struct options *options)
             break;
         case 'n':
             result = options_parse_net(optarg, &options->net);
+            break;
+        case 'v':
+            result = options_parse_vsock(optarg, &options->vsock_cid);
             break;
         case 'H':
             options->huge_pages = true;

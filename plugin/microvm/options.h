@@ -22,6 +22,7 @@ struct options {
     struct options_disk disk[OPTIONS_DISKS_MAX];
     size_t disk_count;
     struct options_net net;
+    uint32_t vsock_cid; /* 0: no socket device */
     struct cpuid_mask cpu_mask[CPUID_MASKS_MAX];
     size_t cpu_mask_count;
 };

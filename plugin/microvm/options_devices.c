@@ -4,6 +4,7 @@
 #include "plugin/microvm/options.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
 
@@ -149,4 +150,16 @@ options_parse_net(char *text, struct options_net *net)
     while (result == 0 && (piece = strsep(&text, ",")) != NULL)
         result = parse_net_piece(piece, net);
     return result;
+}
+
+int
+options_parse_vsock(const char *text, uint32_t *cid)
+{
+    const char *mistake;
+
+    *cid = (uint32_t)strtonum(text, VIRTIO_VSOCK_CID_MIN, VIRTIO_VSOCK_CID_MAX, &mistake);
+    if (mistake == NULL)
+        return 0;
+    log_error("--vsock: %s is no number from %u to %u", text, VIRTIO_VSOCK_CID_MIN, VIRTIO_VSOCK_CID_MAX);
+    return -EINVAL;
 }

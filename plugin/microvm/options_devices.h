@@ -1,10 +1,14 @@
-/* The options that describe a disk or the network card, NAME=VALUE between commas. Each mistake is one line to the log, and -EINVAL. */
+/*
+ * The options that describe a disk, the network card or the socket device, NAME=VALUE between commas where there are several. Each mistake
+ * is one line to the log, and -EINVAL.
+ */
 #ifndef VMSUP_PLUGIN_MICROVM_OPTIONS_DEVICES_H
 #define VMSUP_PLUGIN_MICROVM_OPTIONS_DEVICES_H
 
 #include "plugin/microvm/rate_limit.h"
 #include "plugin/microvm/virtio_blk.h"
 #include "plugin/microvm/virtio_net.h"
+#include "plugin/microvm/virtio_vsock.h"
 
 struct options_disk {
     const char *name; /* of the grant */
@@ -26,5 +30,8 @@ int options_parse_disk(char *text, struct options_disk *disk);
 
 /* What follows --net=; NULL: nothing does. What is not in it stays as it was. */
 int options_parse_net(char *text, struct options_net *net);
+
+/* What follows --vsock: the guest's address. */
+int options_parse_vsock(const char *text, uint32_t *cid);
 
 #endif

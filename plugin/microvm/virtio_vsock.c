@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 /* 5.10.4 */
 #define HOST_CID 2
@@ -200,8 +199,8 @@ deliver(struct virtio_vsock *vsock)
         result = deliver_one(vsock);
         left--;
     }
-    if (result > 0 && eventfd_write(vsock->device.doorbell[VIRTIO_VSOCK_RECEIVE], 1) < 0)
-        return -EPROTO;
+    if (result > 0)
+        virtio_ring(&vsock->device, VIRTIO_VSOCK_RECEIVE);
     return result < 0 ? result : virtio_signal(&vsock->device, VIRTIO_VSOCK_RECEIVE);
 }
 
@@ -214,7 +213,7 @@ settle(struct virtio_vsock *vsock)
     vsock_host_settle(&vsock->host, &vsock->hub);
     if (result == 0 && vsock->transmit_waits && vsock->refusal_count < REFUSALS_MAX) {
         vsock->transmit_waits = false;
-        return eventfd_write(vsock->device.doorbell[VIRTIO_VSOCK_TRANSMIT], 1) < 0 ? -EPROTO : 0;
+        virtio_ring(&vsock->device, VIRTIO_VSOCK_TRANSMIT);
     }
     return result;
 }
@@ -259,12 +258,13 @@ take_event(struct virtio_vsock *vsock, struct vsock_connection *connection, uint
 }
 
 static int
-own_ready(void *device)
+own_ready(void *device, unsigned thread)
 {
     struct virtio_vsock *vsock = device;
     struct epoll_event event[EVENTS_MAX];
     int count = epoll_wait(vsock->hub.epoll, event, EVENTS_MAX, 0);
 
+    (void)thread;
     for (int i = 0; i < count; i++) {
         switch (event[i].data.u64) {
         case VSOCK_TAG_TIMER:
@@ -305,10 +305,11 @@ serve(void *device, unsigned queue)
 }
 
 static int
-watch(void *device, short *events)
+watch(void *device, unsigned thread, short *events)
 {
     const struct virtio_vsock *vsock = device;
 
+    (void)thread;
     *events = EPOLLIN;
     return vsock->hub.epoll;
 }

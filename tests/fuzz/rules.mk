@@ -25,7 +25,7 @@ $(BUILD)/fuzz/vmsup.a: $(FUZZ_OBJECTS)
 
 # In an archive of its own: some of its files have names that vmproc's have, too.
 FUZZ_MICROVM_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/microvm/disk.c plugin/microvm/memory.c plugin/microvm/queue.c \
-	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c))
+	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c plugin/microvm/vsock*.c))
 
 FUZZ_MICROVM_OBJECTS += $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/microvm/boot*.c))
 

@@ -10,8 +10,8 @@ $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_jail*
 
 # Tests of microvm's virtio devices take their objects by name: an archive would not do, since vmproc has a memory.c, too.
 VIRTIO_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/microvm/disk.c plugin/microvm/memory.c plugin/microvm/queue.c \
-	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c))
-VIRTIO_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_virtio*.c tests/unit/test_rate_limit.c))
+	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c plugin/microvm/vsock*.c))
+VIRTIO_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_virtio*.c tests/unit/test_rate_limit.c tests/unit/test_vsock*.c))
 $(VIRTIO_TESTS): $(VIRTIO_OBJECTS)
 $(VIRTIO_TESTS): PLUGIN_OBJECTS += $(VIRTIO_OBJECTS)
 
