@@ -6,7 +6,7 @@
 #define MIB (1ULL << 20)
 
 /* Machines live as long as the process, each with all that it has: a test has one of its own. */
-static struct machine machine[3];
+static struct machine machine[4];
 static struct devices devices;
 
 static void
@@ -117,11 +117,26 @@ test_net(void **state)
     close(fake.tap);
 }
 
+/* Behind the others, also where no program of the host's can reach it. */
+static void
+test_vsock(void **state)
+{
+    const struct options options = { .memory = 32 * MIB, .vsock_cid = 3 };
+    const char *what;
+
+    (void)state;
+    create_machine(&machine[3], &options);
+    unsetenv("VMSUP_FDS");
+    assert_int_equal(devices_create(&devices, &machine[3], &options, &what), 0);
+    check_virtio(2);
+    check_apart();
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_platform), cmocka_unit_test(test_disk), cmocka_unit_test(test_net),
+        cmocka_unit_test(test_platform), cmocka_unit_test(test_disk), cmocka_unit_test(test_net), cmocka_unit_test(test_vsock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

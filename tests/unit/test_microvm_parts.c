@@ -254,7 +254,7 @@ test_device_options(void **state)
         "--disk=a,",           "--disk=a,queues=0",     "--disk=a,queues=17",     "--disk=a,queues=x",   "--disk=a,queues=",
         "--disk=a,direct,direct", "--disk=a,serial=",   "--disk=a,serial=123456789012345678901",         "--disk=a,bandwidth=",
         "--disk=a,bandwidth=0", "--disk=a,bandwidth=1:0", "--disk=a,bandwidth=1:", "--disk=a,operations=5G:x", "--disk=a,operations=1:2:3",
-        "--disk=a,bandwidth=17179869183G", "--net=",    "--net=queues=0",         "--net=queues=9",         "--net=fast",          "--net=bandwidth=-1",
+        "--vsock=2", "--vsock=4294967295", "--vsock=x", "--vsock=", "--disk=a,bandwidth=17179869183G", "--net=",    "--net=queues=0",         "--net=queues=9",         "--net=fast",          "--net=bandwidth=-1",
     };
     struct options options;
     const struct options_disk *disk = &options.disk[0];
@@ -277,6 +277,11 @@ test_device_options(void **state)
     assert_true(options.net.present);
     assert_int_equal(options.net.limit.operations.burst, 1);
     assert_int_equal(options.net.queues, 1);
+    assert_int_equal(options.vsock_cid, 0);
+    assert_int_equal(parse(&options, "--vsock=3", NULL), 0);
+    assert_int_equal(options.vsock_cid, 3);
+    assert_int_equal(parse(&options, "--vsock", "4294967294"), 0);
+    assert_int_equal(options.vsock_cid, UINT32_MAX - 1);
     /* A second one adds to the first. */
     assert_int_equal(parse(&options, "--net=queues=4", "--net=operations=5"), 0);
     assert_int_equal(options.net.queues, 4);

@@ -295,6 +295,7 @@ test_brokers(void **state)
     guest_say(guest, 7, 55, VIRTIO_VSOCK_OP_REQUEST, 0);
     expect_reset(guest, guest_header(7, 55, VIRTIO_VSOCK_OP_RW), 0);
     virtio_vsock_answer(guest->vsock, guest->token, -ENOENT);
+    expect_silence(guest);
     for (uint32_t i = 0; i < VSOCK_BROKERED_MAX; i++)
         guest_say(guest, i, 56, VIRTIO_VSOCK_OP_REQUEST, 0);
     expect_reset(guest, guest_header(100, 56, VIRTIO_VSOCK_OP_REQUEST), 0);
