@@ -134,7 +134,7 @@ say_for(struct virtio_vsock *vsock, struct vsock_connection *connection, const s
     return said;
 }
 
-/* One packet into one request. 1; 0: there is nothing to say; -EPROTO: no byte fits behind the header (5.10.6.1.2), or it cannot be written. */
+/* One packet into one request. 1; 0: there is nothing to say; -EPROTO: it cannot be written, or no byte fits behind the header. */
 static int
 fill(struct virtio_vsock *vsock, const struct chain *chain)
 {

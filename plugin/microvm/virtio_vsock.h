@@ -1,8 +1,8 @@
 /*
- * A socket device (virtio 1.2, 5.10): stream connections between programs on the host and in the guest. Programs on the host connect to a unix
- * socket and name a port of the guest's (vsock_host.h); connections that the guest begins are made by somebody outside (vsock_broker.h).
- * All of it works in the device's one thread. A guest that breaks the rules of a connection loses that one; one that breaks the
- * queues must reset the device, and a device that is made ready again knows no connection of before.
+ * A socket device (virtio 1.2, 5.10): stream connections between programs on the host and in the guest. Programs on the host connect to
+ * a unix socket and name a port of the guest's (vsock_host.h); connections that the guest begins are made by somebody outside
+ * (vsock_broker.h). All of it works in the device's one thread. A guest that breaks the rules of a connection loses that one; one that
+ * breaks the queues must reset the device, and a device that is made ready again knows no connection of before.
  *
  * Who creates a device owns it and destroys it after its transport; listener, guest memory and whoever answers outlive it.
  */
@@ -44,7 +44,10 @@ void virtio_vsock_destroy(struct virtio_vsock *vsock);
 /* What a transport carries; the device's own. */
 struct virtio_device *virtio_vsock_device(struct virtio_vsock *vsock);
 
-/* What became of a connection that was asked for: a connected unix stream socket, which is the device's from now on, or a negative errno. Any thread. */
+/*
+ * What became of a connection that was asked for: a connected unix stream socket, which is the device's from now on, or a negative errno.
+ * From any thread.
+ */
 void virtio_vsock_answer(struct virtio_vsock *vsock, uint64_t token, int result);
 
 #endif

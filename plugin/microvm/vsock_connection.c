@@ -87,7 +87,7 @@ write_to_host(const struct vsock_connection *connection, struct iovec *part, siz
     return sent < 0 ? 0 : (size_t)sent;
 }
 
-/* The host's program reads no more. What waits for it is lost, and counts as forwarded, so that the guest is not held up before it hears. */
+/* The host's program reads no more. What waits for it is lost, and counts as forwarded: the guest is not held up before it hears. */
 static void
 stop_taking(struct vsock_connection *connection)
 {

@@ -1,10 +1,10 @@
 /*
- * One connection between a program on the host, behind a unix stream socket, and a program in the guest (virtio 1.2, 5.10.6). It knows its
- * socket, its credit, what waits for the host, and what it has to say to the guest; it knows no queue and no other connection. Whoever
- * holds the struct (vsock_hub.h) owns the connection, and the connection its socket. One thread at a time; nothing blocks.
+ * One connection between a program on the host, behind a unix stream socket, and a program in the guest (virtio 1.2, 5.10.6). It knows
+ * its socket, its credit, what waits for the host, and what it has to say to the guest; it knows no queue and no other connection.
+ * Whoever holds the struct (vsock_hub.h) owns the connection, and the connection its socket. One thread at a time; nothing blocks.
  *
- * Each direction ends by itself: what one side will no longer send, or no longer take, the other one hears as SHUTDOWN or as shutdown(2) does
- * it. A connection that is over says RST if the guest must hear of it, and is then VSOCK_FREE for its owner to take back.
+ * Each direction ends by itself: what one side will no longer send, or no longer take, the other one hears as SHUTDOWN or as shutdown(2)
+ * does it. A connection that is over says RST if the guest must hear of it, and is then VSOCK_FREE for its owner to take back.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_VSOCK_CONNECTION_H
 #define VMSUP_PLUGIN_MICROVM_VSOCK_CONNECTION_H
@@ -64,14 +64,14 @@ void vsock_connection_reset(struct vsock_connection *connection);
 /* The same, and nobody hears of it. */
 void vsock_connection_drop(struct vsock_connection *connection);
 
-/* A packet of the guest's, whose header is copied and names this connection, and whose payload, readable after the header, is as long as it says. */
+/* A packet of the guest's. Its header is copied and names this connection; its payload, behind it in the chain, is as long as it says. */
 void vsock_connection_take(struct vsock_connection *connection, const struct virtio_vsock_hdr *header, const struct chain *chain);
 
 /* There is something for the guest. */
 bool vsock_connection_has_something(struct vsock_connection *connection);
 /*
- * Says it, in a chain with room for more than a header: a packet's payload goes into the chain, behind the room for a header, which is filled but for addresses and type. false: there was
- * nothing after all, and the chain is as before.
+ * Says it, in a chain with room for more than a header: a packet's payload goes behind the room for the header, which is filled but for
+ * addresses and type. false: there was nothing after all, and the chain is as before.
  */
 bool vsock_connection_say(struct vsock_connection *connection, const struct chain *chain, struct virtio_vsock_hdr *header);
 

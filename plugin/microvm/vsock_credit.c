@@ -1,8 +1,8 @@
 #include "plugin/microvm/vsock_credit.h"
 
 /*
- * A guest with several vCPUs may queue two packets in another order than it wrote them, so that an older count comes after a newer one: it is
- * not believed, and no offence. A count from the future is one.
+ * A guest with several vCPUs may queue two packets in another order than it wrote them, so that an older count comes after a newer one:
+ * it is not believed, and no offence. A count from the future is one.
  */
 bool
 vsock_credit_learn(struct vsock_credit *credit, uint32_t room, uint32_t taken)

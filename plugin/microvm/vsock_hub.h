@@ -29,9 +29,9 @@ struct vsock_hub {
     uint32_t next_port;
     size_t in_use, callers;
     struct vsock_connection connection[VSOCK_CONNECTIONS_MAX];
-    LIST_HEAD(, vsock_connection) bucket[VSOCK_BUCKETS];
+    LIST_HEAD(vsock_bucket, vsock_connection) bucket[VSOCK_BUCKETS];
     TAILQ_HEAD(vsock_turn, vsock_connection) ready;
-    TAILQ_HEAD(, vsock_connection) waiting; /* the first to lose its patience first */
+    TAILQ_HEAD(vsock_waiters, vsock_connection) waiting; /* the first to lose its patience first */
 };
 
 /* 0 or a negative errno; after either, vsock_hub_destroy() is right. */

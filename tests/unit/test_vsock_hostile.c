@@ -1,4 +1,4 @@
-/* The socket device among those who do not keep to the rules: guests that lie, clients that leave or dawdle, and sockets that nobody makes. */
+/* The socket device among those who keep to no rules: guests that lie, clients that leave or dawdle, sockets that nobody makes. */
 #include "tests/unit/vsock_guest.h"
 
 static int

@@ -1,4 +1,4 @@
-/* What a vsock device is made of: the arithmetic of credit, the buffer, the lines of clients, and the desk of those who are asked for sockets. */
+/* What a vsock device is made of: the arithmetic of credit, the buffer, the lines of clients, and the questions to who makes sockets. */
 #include "plugin/microvm/vsock_broker.h"
 #include "plugin/microvm/vsock_buffer.h"
 #include "plugin/microvm/vsock_credit.h"
