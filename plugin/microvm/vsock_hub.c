@@ -27,11 +27,11 @@ vsock_hub_init(struct vsock_hub *hub, uint32_t patience_ms)
     int watched = UNWATCHED;
 
     hub->patience_ms = patience_ms;
-    hub->next_port = VSOCK_HOST_PORT_MIN;
     TAILQ_INIT(&hub->ready);
     TAILQ_INIT(&hub->waiting);
     for (size_t i = 0; i < VSOCK_CONNECTIONS_MAX; i++)
         hub->connection[i] = (struct vsock_connection){ .fd = -1, .watched = UNWATCHED };
+    vsock_hub_clear(hub);
     hub->epoll = epoll_create1(EPOLL_CLOEXEC);
     hub->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (hub->epoll < 0 || hub->timer < 0)
@@ -42,6 +42,7 @@ vsock_hub_init(struct vsock_hub *hub, uint32_t patience_ms)
 void
 vsock_hub_clear(struct vsock_hub *hub)
 {
+    hub->next_port = VSOCK_HOST_PORT_MIN;
     for (size_t i = 0; i < VSOCK_CONNECTIONS_MAX; i++) {
         if (hub->connection[i].state == VSOCK_FREE)
             continue;

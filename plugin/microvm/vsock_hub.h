@@ -38,7 +38,7 @@ struct vsock_hub {
 int vsock_hub_init(struct vsock_hub *hub, uint32_t patience_ms);
 void vsock_hub_destroy(struct vsock_hub *hub);
 
-/* Every connection is dropped, and nobody hears of it. */
+/* As in the beginning: every connection is dropped, and nobody hears of it. */
 void vsock_hub_clear(struct vsock_hub *hub);
 
 /* A new connection, to be settled; the socket, or -1, is its own. NULL: there are too many, and the socket stays the caller's. */
