@@ -173,13 +173,11 @@ vsock_hub_set_ports(struct vsock_hub *hub, struct vsock_connection *connection, 
 struct vsock_connection *
 vsock_hub_find(struct vsock_hub *hub, uint32_t host_port, uint32_t guest_port)
 {
-    struct vsock_connection *connection;
+    struct vsock_connection *connection = LIST_FIRST(&hub->bucket[bucket_of(host_port, guest_port)]);
 
-    LIST_FOREACH (connection, &hub->bucket[bucket_of(host_port, guest_port)], same) {
-        if (connection->host_port == host_port && connection->guest_port == guest_port)
-            return connection;
-    }
-    return NULL;
+    while (connection != NULL && (connection->host_port != host_port || connection->guest_port != guest_port))
+        connection = LIST_NEXT(connection, same);
+    return connection;
 }
 
 uint32_t
