@@ -56,7 +56,7 @@ MODULES := common proto policy jail supervisor vmproc
 sources = $(filter-out %/main.c,$(wildcard $(1)/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 
-PROTOS := plugin control
+PROTOS := plugin control host
 GENERATED_PROTO := $(PROTOS:%=$(BUILD)/gen/proto/%.pb-c.c)
 GENERATED_HEADERS := $(GENERATED_PROTO:.c=.h)
 
@@ -170,7 +170,7 @@ $(BUILD)/libvmsup-plugin.a: $(BUILD)/obj/vmsup-plugin.o
 MICROVM_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/microvm/*.c))
 $(MICROVM_OBJECTS): CFLAGS_ALL += -Iplugin
 
-$(BUILD)/plugin/microvm: $(MICROVM_OBJECTS) $(BUILD)/libvmsup-plugin.a $(call lib,common)
+$(BUILD)/plugin/microvm: $(MICROVM_OBJECTS) $(BUILD)/libvmsup-plugin.a $(call lib,proto) $(call lib,common)
 	@mkdir -p $(@D)
 	$(CC) $(STATIC_PIE) -o $@ $^ $(LIBS_VMPROC)
 

@@ -9,7 +9,7 @@
 #define FADT_REVISION 6
 #define FADT_MINOR_REVISION 5
 #define FADT_WBINVD (1U << 0)
-#define FADT_NO_POWER_BUTTON (1U << 4)
+#define FADT_NO_FIXED_POWER_BUTTON (1U << 4) /* it is a device of the DSDT */
 #define FADT_NO_SLEEP_BUTTON (1U << 5)
 #define FADT_NO_RTC_WAKE (1U << 6)
 #define FADT_RESET_REGISTER (1U << 10)
@@ -18,6 +18,9 @@
 #define BOOT_LEGACY_DEVICES (1U << 0)
 #define BOOT_NO_VGA (1U << 2)
 #define BOOT_NO_MSI (1U << 3)
+
+/* 5.6.6, table 5.185: what a power button that was pressed is notified of. */
+#define NOTIFY_BUTTON_PRESSED 0x80
 
 /* 5.2.12: kinds of entries. A local APIC has 8 bits of id, of which the last means all. */
 #define MADT_LOCAL_APIC 0
@@ -167,6 +170,31 @@ describe_rtc(struct aml *aml)
     aml_end(aml, device);
 }
 
+/* 4.8.3.3.2.1: a control method power button, and 5.6.9: the device by which a machine without an SCI notifies it. */
+static void
+describe_button(struct aml *aml)
+{
+    size_t device = aml_device_begin(aml, "PWRB"), resources, method, condition;
+
+    aml_name(aml, "_HID");
+    aml_eisa_id(aml, "PNP0C0C");
+    aml_end(aml, device);
+
+    device = aml_device_begin(aml, "GED0");
+    aml_name(aml, "_HID");
+    aml_string(aml, "ACPI0013");
+    aml_name(aml, "_CRS");
+    resources = aml_resources_begin(aml);
+    aml_interrupt(aml, LAYOUT_BUTTON_GSI, AML_EDGE);
+    aml_resources_end(aml, resources);
+    method = aml_method_begin(aml, "_EVT", 1);
+    condition = aml_if_argument_is_begin(aml, LAYOUT_BUTTON_GSI);
+    aml_notify(aml, "PWRB", NOTIFY_BUTTON_PRESSED);
+    aml_end(aml, condition);
+    aml_end(aml, method);
+    aml_end(aml, device);
+}
+
 static void
 describe_virtio(struct aml *aml, uint32_t slot)
 {
@@ -195,6 +223,7 @@ write_dsdt(struct tables *tables, const struct acpi_machine *machine)
     scope = aml_scope_begin(aml, "_SB_");
     describe_serial(aml);
     describe_rtc(aml);
+    describe_button(aml);
     for (uint32_t slot = 0; slot < machine->virtio_count; slot++)
         describe_virtio(aml, slot);
     aml_end(aml, scope);
@@ -220,7 +249,7 @@ write_fadt(struct tables *tables, uint64_t dsdt)
         .dsdt = (uint32_t)dsdt,
         .x_dsdt = dsdt,
         .boot_flags = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_MSI,
-        .flags = FADT_WBINVD | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_RESET_REGISTER |
+        .flags = FADT_WBINVD | FADT_NO_FIXED_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_RESET_REGISTER |
                  FADT_HARDWARE_REDUCED,
         .reset = port(LAYOUT_POWER_RESET),
         .reset_value = ACPI_RESET_VALUE,

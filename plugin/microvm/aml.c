@@ -14,8 +14,13 @@
 #define SCOPE_OP 0x10
 #define BUFFER_OP 0x11
 #define PACKAGE_OP 0x12
+#define METHOD_OP 0x14
 #define EXT_OP_PREFIX 0x5b
+#define ARG0_OP 0x68
 #define DEVICE_OP 0x82
+#define NOTIFY_OP 0x86
+#define LEQUAL_OP 0x93
+#define IF_OP 0xa0
 
 void
 aml_put(struct aml *aml, const void *bytes, size_t size)
@@ -127,6 +132,40 @@ aml_package_begin(struct aml *aml, uint8_t elements)
     start = aml->size;
     aml_byte(aml, elements);
     return start;
+}
+
+/* 20.2.5.2: the flags are the number of arguments. */
+size_t
+aml_method_begin(struct aml *aml, const char *name, uint8_t arguments)
+{
+    size_t start;
+
+    aml_byte(aml, METHOD_OP);
+    start = aml->size;
+    put_path(aml, name);
+    aml_byte(aml, arguments);
+    return start;
+}
+
+size_t
+aml_if_argument_is_begin(struct aml *aml, uint32_t value)
+{
+    size_t start;
+
+    aml_byte(aml, IF_OP);
+    start = aml->size;
+    aml_byte(aml, LEQUAL_OP);
+    aml_byte(aml, ARG0_OP);
+    aml_integer(aml, value);
+    return start;
+}
+
+void
+aml_notify(struct aml *aml, const char *path, uint32_t value)
+{
+    aml_byte(aml, NOTIFY_OP);
+    put_path(aml, path);
+    aml_integer(aml, value);
 }
 
 /* 20.2.4: the length counts its own bytes, one to four; of several, the first has the lowest four bits and how many follow. */

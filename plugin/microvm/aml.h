@@ -28,10 +28,16 @@ void aml_eisa_id(struct aml *aml, const char *id);
 /* `Name (path, …)`: an object has to follow. */
 void aml_name(struct aml *aml, const char *path);
 
+/* `Notify (path, value)` (19.6.95), in a method. */
+void aml_notify(struct aml *aml, const char *path, uint32_t value);
+
 /* What has a length of its own ends with aml_end(), which takes what the beginning gave. */
 size_t aml_scope_begin(struct aml *aml, const char *path);
 size_t aml_device_begin(struct aml *aml, const char *name);
 size_t aml_package_begin(struct aml *aml, uint8_t elements);
+/* `Method (NAME, arguments, NotSerialized)`, and `If (LEqual (Arg0, value))` in one. */
+size_t aml_method_begin(struct aml *aml, const char *name, uint8_t arguments);
+size_t aml_if_argument_is_begin(struct aml *aml, uint32_t value);
 void aml_end(struct aml *aml, size_t start);
 
 /* A resource template (6.4): a buffer of descriptors, of 255 bytes at most. aml_resources_end() closes it. */

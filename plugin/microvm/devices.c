@@ -7,6 +7,7 @@
 #include "plugin/microvm/virtio_net.h"
 #include "plugin/microvm/virtio_rng.h"
 #include "plugin/microvm/virtio_vsock.h"
+#include "proto/host.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,17 +20,30 @@ host_time(void)
     return time(NULL);
 }
 
+/* The first, since others want to hear from there. */
+static int
+add_host(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    const int socket = vmsup_granted_fd(HOST_GRANT);
+
+    (void)machine;
+    (void)options;
+    return socket < 0 && socket != -ENOENT ? socket : host_init(&devices->host, socket);
+}
+
 static int
 add_platform(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct power *power = &devices->power;
-    int trigger, resample, result;
+    int trigger, resample, ignored, result;
 
     (void)options;
     rtc_init(&devices->rtc, host_time);
     if ((result = power_init(power)) < 0 || (result = machine_add_interrupt(machine, LAYOUT_SERIAL_GSI, &trigger, &resample)) < 0 ||
-        (result = serial_init(&devices->serial, STDIN_FILENO, STDOUT_FILENO, trigger, resample)) < 0)
+        (result = serial_init(&devices->serial, STDIN_FILENO, STDOUT_FILENO, trigger, resample)) < 0 ||
+        (result = machine_add_interrupt(machine, LAYOUT_BUTTON_GSI, &power->button, &ignored)) < 0)
         return result;
+    host_on_power_button(&devices->host, power_press_button, power);
     const struct {
         uint16_t start, length;
         const struct device_operations *operations;
@@ -159,12 +173,19 @@ add_rng(struct devices *devices, struct machine *machine, const struct options *
     return result < 0 ? result : plug(devices, machine, virtio_rng_device(rng));
 }
 
+static void
+tell_vsock(void *context, uint64_t token, int result)
+{
+    virtio_vsock_answer(context, token, result);
+}
+
 /* Without a listening socket, no program on the host begins a connection. */
 static int
 add_vsock(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct virtio_vsock_settings settings = {
         .cid = options->vsock_cid, .listener = vmsup_granted_fd("vsock"), .patience_ms = VIRTIO_VSOCK_PATIENCE_MS,
+        .connect = host_vsock_connect, .context = &devices->host,
     };
     struct virtio_vsock *vsock;
     int result;
@@ -174,6 +195,8 @@ add_vsock(struct devices *devices, struct machine *machine, const struct options
     if (settings.listener < 0 && settings.listener != -ENOENT)
         return settings.listener;
     result = virtio_vsock_create(&machine->memory, &settings, &vsock);
+    if (result == 0)
+        host_on_vsock(&devices->host, tell_vsock, vsock);
     return result < 0 ? result : plug(devices, machine, virtio_vsock_device(vsock));
 }
 
@@ -182,7 +205,8 @@ static const struct {
     const char *what;
     int (*add)(struct devices *devices, struct machine *machine, const struct options *options);
 } device_table[] = {
-    { "the serial port, the clock and the power registers", add_platform },
+    { "the channel to the supervisor", add_host },
+    { "the serial port, the clock and the power button", add_platform },
     { "the virtio devices' registers", add_slots },
     { "a disk", add_disks },
     { "the network card", add_net },

@@ -5,6 +5,7 @@
 #ifndef VMSUP_PLUGIN_MICROVM_DEVICES_H
 #define VMSUP_PLUGIN_MICROVM_DEVICES_H
 
+#include "plugin/microvm/host.h"
 #include "plugin/microvm/machine.h"
 #include "plugin/microvm/options.h"
 #include "plugin/microvm/power.h"
@@ -12,6 +13,7 @@
 #include "plugin/microvm/serial.h"
 
 struct devices {
+    struct host host;
     struct power power;
     struct rtc rtc;
     struct serial serial;

@@ -37,6 +37,8 @@
 #define LAYOUT_SERIAL 0x3f8
 #define LAYOUT_SERIAL_LENGTH 8
 #define LAYOUT_SERIAL_GSI 4
+/* Of the generic event device: the power button. */
+#define LAYOUT_BUTTON_GSI 5
 /* The registers that the FADT names: sleep control, sleep status, reset. */
 #define LAYOUT_POWER 0x600
 #define LAYOUT_POWER_SLEEP_CONTROL 0x600

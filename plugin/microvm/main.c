@@ -65,7 +65,11 @@ start(struct machine *machine, struct devices *devices, const struct options *op
     *what = "the console's thread";
     if ((result = serial_start(&devices->serial)) < 0)
         return result;
-    return machine_start(machine, &entry, what);
+    result = machine_start(machine, &entry, what);
+    if (result < 0)
+        return result;
+    *what = "the thread that listens to the supervisor";
+    return host_start(&devices->host);
 }
 
 /* Until the guest ends itself, or the VM is ended. */

@@ -14,7 +14,7 @@
 int
 power_init(struct power *power)
 {
-    *power = (struct power){ .request = POWER_NONE, .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    *power = (struct power){ .request = POWER_NONE, .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .button = -1 };
     return power->event < 0 ? -errno : 0;
 }
 
@@ -31,6 +31,15 @@ enum power_request
 power_asked(const struct power *power)
 {
     return (enum power_request)__atomic_load_n(&power->request, __ATOMIC_ACQUIRE);
+}
+
+void
+power_press_button(void *context)
+{
+    const struct power *power = context;
+
+    if (power->button >= 0)
+        eventfd_write(power->button, 1);
 }
 
 void

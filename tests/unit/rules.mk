@@ -16,7 +16,7 @@ $(VIRTIO_TESTS): $(VIRTIO_OBJECTS)
 $(VIRTIO_TESTS): PLUGIN_OBJECTS += $(VIRTIO_OBJECTS)
 
 # So do those of its platform, which needs no VM but in machine.c and what stands on it.
-PLATFORM_OBJECTS := $(patsubst %,$(BUILD)/obj/plugin/microvm/%.o,acpi aml bus cpuid cpuid_mask i8042 memory options options_devices power ram rtc serial) \
+PLATFORM_OBJECTS := $(patsubst %,$(BUILD)/obj/plugin/microvm/%.o,acpi aml bus cpuid cpuid_mask host i8042 memory options options_devices power ram rtc serial) \
 	$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard plugin/microvm/boot*.c))
 PLATFORM_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_microvm_*.c))
 $(PLATFORM_TESTS): $(PLATFORM_OBJECTS)

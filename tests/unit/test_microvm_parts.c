@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -77,6 +78,26 @@ after_write(const struct device_operations *operations, uint64_t offset, uint8_t
     asked = power_asked(&power);
     close(power.event);
     return asked;
+}
+
+/* Once or twice, it was pressed; and nothing happens where there is no interrupt. */
+static void
+test_button(void **state)
+{
+    struct power power;
+    eventfd_t count;
+
+    (void)state;
+    assert_int_equal(power_init(&power), 0);
+    power_press_button(&power);
+    power.button = eventfd(0, EFD_NONBLOCK);
+    power_press_button(&power);
+    power_press_button(&power);
+    assert_int_equal(eventfd_read(power.button, &count), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(power_asked(&power), POWER_NONE);
+    close(power.button);
+    close(power.event);
 }
 
 static void
@@ -297,7 +318,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_bus),       cmocka_unit_test(test_power), cmocka_unit_test(test_button), cmocka_unit_test(test_clock),
         cmocka_unit_test(test_calendar),
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_options),
         cmocka_unit_test(test_device_options),
