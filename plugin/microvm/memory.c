@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void *
 memory_at(const struct guest_memory *memory, uint64_t address, uint64_t size)
@@ -61,4 +62,15 @@ memory_store_u16(const struct guest_memory *memory, uint64_t address, uint16_t v
         return -EFAULT;
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
     return 0;
+}
+
+/* By the mapping, not by its descriptor, which need not be kept for this. */
+int
+memory_discard(void *at, uint64_t size)
+{
+    const uint64_t before = -(uintptr_t)at % MEMORY_PAGE;
+
+    if (size < before + MEMORY_PAGE)
+        return 0;
+    return madvise((uint8_t *)at + before, (size - before) / MEMORY_PAGE * MEMORY_PAGE, MADV_REMOVE) < 0 ? -errno : 0;
 }

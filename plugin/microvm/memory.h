@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define GUEST_REGIONS_MAX 2
+#define MEMORY_PAGE 4096ULL
 
 struct guest_region {
     uint64_t start; /* the guest's physical address */
@@ -36,5 +37,11 @@ int memory_write(const struct guest_memory *memory, uint64_t address, const void
  */
 int memory_load_u16(const struct guest_memory *memory, uint64_t address, uint16_t *value);
 int memory_store_u16(const struct guest_memory *memory, uint64_t address, uint16_t value);
+
+/*
+ * Gives those whole pages of MEMORY_PAGE that lie in `size` bytes from `at` on, which memory_at() gave, back to the host: the guest then
+ * finds zeroes there, in pages that it takes anew. 0, or a negative errno; memory of huge pages is not to be given back in parts.
+ */
+int memory_discard(void *at, uint64_t size);
 
 #endif
