@@ -2,7 +2,9 @@
 
 #include "plugin/microvm/i8042.h"
 #include "plugin/microvm/layout.h"
+#include "plugin/microvm/virtio_balloon.h"
 #include "plugin/microvm/virtio_blk.h"
+#include "plugin/microvm/virtio_console.h"
 #include "plugin/microvm/virtio_mmio.h"
 #include "plugin/microvm/virtio_net.h"
 #include "plugin/microvm/virtio_rng.h"
@@ -35,12 +37,13 @@ static int
 add_platform(struct devices *devices, struct machine *machine, const struct options *options)
 {
     struct power *power = &devices->power;
+    /* One of them reads what is typed. */
+    const int input = options->console ? -1 : STDIN_FILENO;
     int trigger, resample, ignored, result;
 
-    (void)options;
     rtc_init(&devices->rtc, host_time);
     if ((result = power_init(power)) < 0 || (result = machine_add_interrupt(machine, LAYOUT_SERIAL_GSI, &trigger, &resample)) < 0 ||
-        (result = serial_init(&devices->serial, STDIN_FILENO, STDOUT_FILENO, trigger, resample)) < 0 ||
+        (result = serial_init(&devices->serial, input, STDOUT_FILENO, trigger, resample)) < 0 ||
         (result = machine_add_interrupt(machine, LAYOUT_BUTTON_GSI, &power->button, &ignored)) < 0)
         return result;
     host_on_power_button(&devices->host, power_press_button, power);
@@ -200,6 +203,30 @@ add_vsock(struct devices *devices, struct machine *machine, const struct options
     return result < 0 ? result : plug(devices, machine, virtio_vsock_device(vsock));
 }
 
+static int
+add_console(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    struct virtio_console *console;
+    int result;
+
+    if (!options->console)
+        return 0;
+    result = virtio_console_create(&machine->memory, STDIN_FILENO, STDOUT_FILENO, &console);
+    return result < 0 ? result : plug(devices, machine, virtio_console_device(console));
+}
+
+static int
+add_balloon(struct devices *devices, struct machine *machine, const struct options *options)
+{
+    const struct virtio_balloon_settings settings = { 0 };
+    int result;
+
+    if (!options->balloon)
+        return 0;
+    result = virtio_balloon_create(&machine->memory, &settings, &devices->balloon);
+    return result < 0 ? result : plug(devices, machine, virtio_balloon_device(devices->balloon));
+}
+
 /* Which devices there are, in the order of their slots. Each looks by itself whether the options ask for it. */
 static const struct {
     const char *what;
@@ -212,6 +239,8 @@ static const struct {
     { "the network card", add_net },
     { "the entropy device", add_rng },
     { "the socket device", add_vsock },
+    { "the virtio console", add_console },
+    { "the memory balloon", add_balloon },
 };
 
 int

@@ -11,12 +11,14 @@
 #include "plugin/microvm/power.h"
 #include "plugin/microvm/rtc.h"
 #include "plugin/microvm/serial.h"
+#include "plugin/microvm/virtio_balloon.h"
 
 struct devices {
     struct host host;
     struct power power;
     struct rtc rtc;
     struct serial serial;
+    struct virtio_balloon *balloon; /* NULL: none */
     uint32_t *virtio_pages;
     uint32_t virtio_count;
 };

@@ -74,11 +74,31 @@ add_cpu_masks(char *text, struct options *options)
 static int
 check_together(const struct options *options)
 {
+    const size_t slots = options->disk_count + options->net.present + (options->vsock_cid != 0) + options->console + options->balloon +
+                         1; /* the entropy device */
+
     if (options->huge_pages && options->memory % RAM_HUGE_PAGE != 0) {
         log_error("--huge-pages: the memory's size is not a whole number of pages of 2M");
         return -EINVAL;
     }
+    if (options->huge_pages && options->balloon) {
+        log_error("--balloon: memory of --huge-pages is set aside for good, and none of it could be given back");
+        return -EINVAL;
+    }
+    if (slots > LAYOUT_VIRTIO_SLOTS) {
+        log_error("--disk: with the other devices, %zu disks are more than the %zu that there may be", options->disk_count,
+                  options->disk_count - (slots - LAYOUT_VIRTIO_SLOTS));
+        return -EINVAL;
+    }
     return 0;
+}
+
+/* The kernel's console is where input comes from. */
+static void
+choose_command_line(struct options *options)
+{
+    if (options->command_line == NULL)
+        options->command_line = options->console ? "console=hvc0" : "console=ttyS0";
 }
 
 int
@@ -88,11 +108,12 @@ options_parse(int argc, char **argv, struct options *options)
         { "memory", required_argument, NULL, 'm' }, { "cmdline", required_argument, NULL, 'c' },
         { "disk", required_argument, NULL, 'd' },   { "net", optional_argument, NULL, 'n' },
         { "huge-pages", no_argument, NULL, 'H' },   { "cpu-mask", required_argument, NULL, 'p' },
-        { "vsock", required_argument, NULL, 'v' },  { 0 },
+        { "vsock", required_argument, NULL, 'v' },  { "console", no_argument, NULL, 'C' },
+        { "balloon", no_argument, NULL, 'b' },      { 0 },
     };
     int option, result = 0;
 
-    *options = (struct options){ .memory = OPTIONS_MEMORY_DEFAULT, .command_line = "console=ttyS0" };
+    *options = (struct options){ .memory = OPTIONS_MEMORY_DEFAULT };
     optind = 0;
     opterr = 0;
     while (result == 0 && (option = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
@@ -112,6 +133,12 @@ options_parse(int argc, char **argv, struct options *options)
         case 'v':
             result = options_parse_vsock(optarg, &options->vsock_cid);
             break;
+        case 'C':
+            options->console = true;
+            break;
+        case 'b':
+            options->balloon = true;
+            break;
         case 'H':
             options->huge_pages = true;
             break;
@@ -128,5 +155,6 @@ options_parse(int argc, char **argv, struct options *options)
         log_error("%s: microvm takes options only", argv[optind]);
         result = -EINVAL;
     }
+    choose_command_line(options);
     return result < 0 ? result : check_together(options);
 }

@@ -13,7 +13,8 @@
 #define OPTIONS_MEMORY_MIN (32ULL << 20)
 #define OPTIONS_MEMORY_MAX (1ULL << 40)
 #define OPTIONS_MEMORY_DEFAULT (256ULL << 20)
-#define OPTIONS_DISKS_MAX (LAYOUT_VIRTIO_SLOTS - 2) /* a card and the entropy device have slots, too */
+/* A card and the entropy device have slots, too; with other devices, there may be fewer. */
+#define OPTIONS_DISKS_MAX (LAYOUT_VIRTIO_SLOTS - 2)
 
 struct options {
     uint64_t memory;
@@ -23,6 +24,8 @@ struct options {
     size_t disk_count;
     struct options_net net;
     uint32_t vsock_cid; /* 0: no socket device */
+    bool console;
+    bool balloon; /* then there are no huge pages */
     struct cpuid_mask cpu_mask[CPUID_MASKS_MAX];
     size_t cpu_mask_count;
 };

@@ -1,8 +1,8 @@
 /*
  * The first serial port: a 16550A between the guest and two descriptors, with a thread that moves the bytes. No byte is lost in either
  * direction: a guest that does not read leaves input where it comes from, and one that writes faster than the descriptor takes it
- * finds the transmitter busy, and waits in the write when it does not look. The descriptors are borrowed. The interrupt is
- * level-triggered: its eventfd raises it until the guest's end of interrupt, which the other eventfd tells.
+ * finds the transmitter busy, and waits in the write when it does not look. The descriptors are borrowed; from a negative input nothing
+ * comes. The interrupt is level-triggered: its eventfd raises it until the guest's end of interrupt, which the other eventfd tells.
  */
 #ifndef VMSUP_PLUGIN_MICROVM_SERIAL_H
 #define VMSUP_PLUGIN_MICROVM_SERIAL_H

@@ -6,7 +6,7 @@
 #define MIB (1ULL << 20)
 
 /* Machines live as long as the process, each with all that it has: a test has one of its own. */
-static struct machine machine[4];
+static struct machine machine[6];
 static struct devices devices;
 
 static void
@@ -132,11 +132,35 @@ test_vsock(void **state)
     check_apart();
 }
 
+/* Each is one more, and the serial port leaves what is typed to the console. */
+static void
+test_console_and_balloon(void **state)
+{
+    struct options options = { .memory = 32 * MIB, .balloon = true };
+    const char *what;
+
+    (void)state;
+    create_machine(&machine[4], &options);
+    assert_int_equal(devices_create(&devices, &machine[4], &options, &what), 0);
+    assert_non_null(devices.balloon);
+    assert_int_equal(devices.serial.input, STDIN_FILENO);
+    check_virtio(2);
+    check_apart();
+    options.console = true;
+    create_machine(&machine[5], &options);
+    assert_int_equal(devices_create(&devices, &machine[5], &options, &what), 0);
+    assert_int_equal(devices.serial.input, -1);
+    assert_int_equal(devices.serial.output, STDOUT_FILENO);
+    check_virtio(3);
+    check_apart();
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_platform), cmocka_unit_test(test_disk), cmocka_unit_test(test_net), cmocka_unit_test(test_vsock),
+        cmocka_unit_test(test_console_and_balloon),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

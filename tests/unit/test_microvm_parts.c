@@ -235,10 +235,11 @@ test_options(void **state)
 {
     static const char *const wrong[][2] = {
         { "--memory", "31M" }, { "--memory", "33554433" }, { "--memory", "1025G" }, { "--memory", NULL },  { "--disk", "" },
-        { "--huge-pages", "--memory=33M" }, { "--cpu-mask", "avx2," }, { "--cpu-mask", "" }, { "--cpu-mask", "avx9" },
+        { "--huge-pages", "--memory=33M" }, { "--huge-pages", "--balloon" }, { "--console=x", NULL }, { "--balloon=1", NULL }, { "--cpu-mask", "avx2," }, { "--cpu-mask", "" }, { "--cpu-mask", "avx9" },
         { "--disk", ",ro" },   { "--disk", "a,rw" },       { "--disk", "a,ro,ro" }, { "--what", NULL },    { "word", NULL },
     };
-    char disks[OPTIONS_DISKS_MAX + 1][16], *argv[OPTIONS_DISKS_MAX + 3] = { disks[0] };
+    char disks[OPTIONS_DISKS_MAX + 1][16], *argv[OPTIONS_DISKS_MAX + 4] = { disks[0] };
+    char balloon[] = "--balloon", console[] = "--console";
     struct options options;
 
     (void)state;
@@ -258,6 +259,14 @@ test_options(void **state)
     assert_int_equal(options.cpu_mask[2].bits, 3);
     assert_int_equal(parse(&options, "--cmdline", "a b"), 0);
     assert_string_equal(options.command_line, "a b");
+    assert_int_equal(parse(&options, "--balloon", NULL), 0);
+    assert_true(options.balloon && !options.console);
+    assert_string_equal(options.command_line, "console=ttyS0");
+    assert_int_equal(parse(&options, "--console", NULL), 0);
+    assert_true(options.console && !options.balloon);
+    assert_string_equal(options.command_line, "console=hvc0");
+    assert_int_equal(parse(&options, "--console", "--cmdline=quiet"), 0);
+    assert_string_equal(options.command_line, "quiet");
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(parse(&options, wrong[i][0], wrong[i][1]), -EINVAL);
     for (int i = 1; i <= OPTIONS_DISKS_MAX + 1; i++) {
@@ -265,6 +274,11 @@ test_options(void **state)
         argv[i] = disks[i - 1];
         assert_int_equal(options_parse(i + 1, argv, &options), i <= OPTIONS_DISKS_MAX ? 0 : -EINVAL);
     }
+    /* Each other device takes a slot, two of which were free. */
+    argv[OPTIONS_DISKS_MAX + 1] = balloon;
+    assert_int_equal(options_parse(OPTIONS_DISKS_MAX + 2, argv, &options), 0);
+    argv[OPTIONS_DISKS_MAX + 2] = console;
+    assert_int_equal(options_parse(OPTIONS_DISKS_MAX + 3, argv, &options), -EINVAL);
 }
 
 /* What a disk and the card are told besides. */
