@@ -215,16 +215,47 @@ add_console(struct devices *devices, struct machine *machine, const struct optio
     return result < 0 ? result : plug(devices, machine, virtio_console_device(console));
 }
 
+static void
+set_balloon(void *context, uint64_t size)
+{
+    struct devices *devices = context;
+
+    virtio_balloon_set_target(devices->balloon, size);
+}
+
+/* Of a guest that tells nothing, the size is known all the same. */
+static void
+ask_balloon(void *context)
+{
+    struct devices *devices = context;
+
+    if (!virtio_balloon_ask(devices->balloon))
+        host_tell_balloon(&devices->host, virtio_balloon_size(devices->balloon), NULL, 0, 0);
+}
+
+static void
+tell_balloon(void *context, const struct virtio_balloon_statistics *statistics)
+{
+    struct devices *devices = context;
+
+    host_tell_balloon(&devices->host, virtio_balloon_size(devices->balloon), statistics->value, VIRTIO_BALLOON_S_NR,
+                      statistics->present);
+}
+
 static int
 add_balloon(struct devices *devices, struct machine *machine, const struct options *options)
 {
-    const struct virtio_balloon_settings settings = { 0 };
+    const struct virtio_balloon_settings settings = { .told = tell_balloon, .context = devices };
+    const struct host_balloon asked = { .set = set_balloon, .ask = ask_balloon, .context = devices };
     int result;
 
     if (!options->balloon)
         return 0;
     result = virtio_balloon_create(&machine->memory, &settings, &devices->balloon);
-    return result < 0 ? result : plug(devices, machine, virtio_balloon_device(devices->balloon));
+    if (result < 0)
+        return result;
+    host_on_balloon(&devices->host, &asked);
+    return plug(devices, machine, virtio_balloon_device(devices->balloon));
 }
 
 /* Which devices there are, in the order of their slots. Each looks by itself whether the options ask for it. */

@@ -3,6 +3,8 @@
 #include "plugin/microvm/layout.h"
 #include "tests/unit/microvm_fake.h"
 
+#include <linux/virtio_mmio.h>
+
 #define MIB (1ULL << 20)
 
 /* Machines live as long as the process, each with all that it has: a test has one of its own. */
@@ -143,6 +145,12 @@ test_console_and_balloon(void **state)
     create_machine(&machine[4], &options);
     assert_int_equal(devices_create(&devices, &machine[4], &options, &what), 0);
     assert_non_null(devices.balloon);
+    devices.host.balloon.set(devices.host.balloon.context, 3 * 4096);
+    /* The guest finds it as it comes up. */
+    bus_write(&machine[4].bus, BUS_SPACE_MEMORY, LAYOUT_VIRTIO_START + LAYOUT_VIRTIO_LENGTH + VIRTIO_MMIO_STATUS,
+              (const uint8_t *)"\1\0\0\0", 4);
+    assert_int_equal(devices.virtio_pages[(LAYOUT_VIRTIO_LENGTH + VIRTIO_MMIO_CONFIG) / sizeof(uint32_t)], 3);
+    devices.host.balloon.ask(devices.host.balloon.context);
     assert_int_equal(devices.serial.input, STDIN_FILENO);
     check_virtio(2);
     check_apart();
