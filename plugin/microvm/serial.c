@@ -18,6 +18,7 @@ has_room(const struct serial *serial)
     return serial->sent.count <= SERIAL_RING_SIZE - FIFO_SIZE;
 }
 
+/* Input is told of from the first byte on, whatever level the FIFO's trigger has: who types is not to wait for a timeout. */
 static uint8_t
 pending_interrupt(const struct serial *serial)
 {

@@ -28,6 +28,7 @@ FUZZ_MICROVM_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/m
 	plugin/microvm/rate_limit.c plugin/microvm/virtio*.c plugin/microvm/vsock*.c))
 
 FUZZ_MICROVM_OBJECTS += $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(wildcard plugin/microvm/boot*.c))
+FUZZ_MICROVM_OBJECTS += $(patsubst %,$(BUILD)/fuzz/obj/plugin/microvm/%.o,bus i8042 power rtc serial)
 
 $(BUILD)/fuzz/microvm.a: $(FUZZ_MICROVM_OBJECTS)
 	@rm -f $@
