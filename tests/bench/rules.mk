@@ -29,5 +29,9 @@ BENCH_PROGRAMS := $(addprefix $(BENCH)/,floor plugin bench linux linux_guest)
 # Linux needs a KVM that runs it: this machine's, or else that of the test bed.
 bench: setup programs $(BENCH_PROGRAMS)
 	$(BENCH)/bench $(BUILD)/bench.json
-	if [ -d /sys/module/kvm_amd ] || [ -d /sys/module/kvm_intel ]; then BUILD='$(abspath $(BUILD))' tests/run tap bench; \
-	else BUILD='$(abspath $(BUILD))' BED_EXTRA_PACKAGES='cpio qemu-system-x86' tests/bed/run bench; fi
+	if [ -d /sys/module/kvm_amd ] || [ -d /sys/module/kvm_intel ]; then \
+		BUILD='$(abspath $(BUILD))' tests/run tap bench && cat $(BUILD)/test-logs/bench_linux.log; \
+	else \
+		BUILD='$(abspath $(BUILD))' BED_EXTRA_PACKAGES='cpio qemu-system-x86' tests/bed/run bench && \
+		cat $(BUILD)/test-logs/bed2/inside/bench_linux.log; \
+	fi
