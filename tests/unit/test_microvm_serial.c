@@ -216,7 +216,7 @@ paste(void *context)
     return NULL;
 }
 
-/* As a driver of Linux's: it sleeps until the interrupt, looks at what it is for, and reads while there is something; then the interrupt ends. */
+/* As Linux's driver: it sleeps until the interrupt, looks what it is for, reads while there is something, and ends the interrupt. */
 static size_t
 read_by_interrupt(struct port *port, char *text, size_t room)
 {
@@ -365,8 +365,10 @@ test_output_waits(void **state)
 
     (void)state;
     assert_int_equal(pthread_create(&printer, NULL, print_many, port), 0);
-    usleep(100000);
-    assert_int_equal(get(port, UART_LSR) & UART_LSR_THRE, 0);
+    for (unsigned i = 0; (get(port, UART_LSR) & UART_LSR_THRE) != 0; i++) {
+        assert_true(i < 5000);
+        usleep(1000);
+    }
     serial_flush(&port->serial, 50);
     while (seen < MANY) {
         ssize_t size = read(port->screen, bytes, sizeof bytes);

@@ -180,6 +180,7 @@ expect_refused(struct driver *driver, unsigned queue, struct vring_desc descript
 static void
 test_refused_pages(void **state)
 {
+    static const uint32_t across[] = { START / VIRTIO_BALLOON_PAGE + PAGES - 1, START / VIRTIO_BALLOON_PAGE + PAGES };
     static const uint32_t wrong[] = { 0, 0xf, START / VIRTIO_BALLOON_PAGE - 1, START / VIRTIO_BALLOON_PAGE + PAGES, 0xfec00, UINT32_MAX };
     struct driver *driver = *state;
 
@@ -188,7 +189,7 @@ test_refused_pages(void **state)
             memcpy(driver_at(driver, AT), &wrong[i], sizeof wrong[i]);
             expect_refused(driver, queue, (struct vring_desc){ AT, sizeof wrong[i], 0, 0 });
         }
-        memcpy(driver_at(driver, AT), (const uint32_t[]){ START / VIRTIO_BALLOON_PAGE + PAGES - 1, START / VIRTIO_BALLOON_PAGE + PAGES }, 8);
+        memcpy(driver_at(driver, AT), across, sizeof across);
         expect_refused(driver, queue, (struct vring_desc){ AT, 8, 0, 0 });
         expect_refused(driver, queue, (struct vring_desc){ AT, 5, 0, 0 });
         expect_refused(driver, queue, (struct vring_desc){ AT, 4, WRITE, 0 });
@@ -229,15 +230,21 @@ test_too_many_pages(void **state)
     free(numbers);
 }
 
+static uint64_t
+page_at(unsigned number)
+{
+    return START + number * VIRTIO_BALLOON_PAGE;
+}
+
 static void
 report(struct driver *driver, unsigned queue)
 {
     const uint16_t before = driver_used(driver, queue);
 
     /* Pages 8 to 15, and of what is left only what is whole: 31. */
-    driver_describe(driver, queue, 0, (struct vring_desc){ START + 8 * VIRTIO_BALLOON_PAGE, 8 * VIRTIO_BALLOON_PAGE, WRITE | NEXT, 1 });
-    driver_describe(driver, queue, 1, (struct vring_desc){ START + 30 * VIRTIO_BALLOON_PAGE + 1, 3 * VIRTIO_BALLOON_PAGE - 2, WRITE | NEXT, 2 });
-    driver_describe(driver, queue, 2, (struct vring_desc){ START + 50 * VIRTIO_BALLOON_PAGE + 1, VIRTIO_BALLOON_PAGE, WRITE, 0 });
+    driver_describe(driver, queue, 0, (struct vring_desc){ page_at(8), 8 * VIRTIO_BALLOON_PAGE, WRITE | NEXT, 1 });
+    driver_describe(driver, queue, 1, (struct vring_desc){ page_at(30) + 1, 3 * VIRTIO_BALLOON_PAGE - 2, WRITE | NEXT, 2 });
+    driver_describe(driver, queue, 2, (struct vring_desc){ page_at(50) + 1, VIRTIO_BALLOON_PAGE, WRITE, 0 });
     driver_offer(driver, queue, 0);
     driver_ring(driver, queue);
     driver_wait_used(driver, queue, (uint16_t)(before + 1));
