@@ -208,20 +208,14 @@ connect_to(const char *base, const char *name)
     return fd;
 }
 
-static ssize_t
-pack_request(enum admin_request wanted, uint8_t *buffer)
+static void
+read_balloon(const AdminBalloonState *state, struct admin_balloon *balloon)
 {
-    AdminRequest request = ADMIN_REQUEST__INIT;
-    AdminStop stop = ADMIN_STOP__INIT;
-    AdminStatus status = ADMIN_STATUS__INIT;
-
-    stop.now = wanted == ADMIN_STOP_NOW;
-    request.message_case = wanted == ADMIN_STATUS ? ADMIN_REQUEST__MESSAGE_STATUS : ADMIN_REQUEST__MESSAGE_STOP;
-    if (wanted == ADMIN_STATUS)
-        request.status = &status;
-    else
-        request.stop = &stop;
-    return message_pack(&request.base, buffer, ADMIN_MESSAGE_MAX);
+    *balloon = (struct admin_balloon){
+        .target = state->target, .size = state->size, .count = state->count, .present = state->present,
+    };
+    for (size_t i = 0; i < state->n_value && i < HOST_STATISTICS_MAX; i++)
+        balloon->value[i] = state->value[i];
 }
 
 static int
@@ -241,13 +235,15 @@ read_reply(const uint8_t *buffer, size_t size, struct admin_status *status)
             .error = (int)reply->error, .vmproc = (pid_t)reply->vmproc_pid, .plugin = (pid_t)reply->plugin_pid, .grace = reply->grace,
         };
         strlcpy(status->state, reply->state, sizeof status->state);
+        if (reply->balloon != NULL)
+            read_balloon(reply->balloon, &status->balloon);
     }
     arena_destroy(&arena);
     return result;
 }
 
-int
-admin_ask(const char *base, const char *name, enum admin_request wanted, struct admin_status *status)
+static int
+ask(const char *base, const char *name, const AdminRequest *request, struct admin_status *status)
 {
     uint8_t buffer[ADMIN_MESSAGE_MAX];
     struct message_fds fds;
@@ -256,7 +252,7 @@ admin_ask(const char *base, const char *name, enum admin_request wanted, struct 
 
     if (socket < 0)
         return socket;
-    size = pack_request(wanted, buffer);
+    size = message_pack(&request->base, buffer, sizeof buffer);
     result = size < 0 ? (int)size : message_send(socket, buffer, (size_t)size, NULL, 0, 0);
     if (result == 0) {
         size = message_receive(socket, buffer, sizeof buffer, &fds, 0, 0);
@@ -267,4 +263,34 @@ admin_ask(const char *base, const char *name, enum admin_request wanted, struct 
     }
     fd_close(&socket);
     return result;
+}
+
+int
+admin_ask(const char *base, const char *name, enum admin_request wanted, struct admin_status *status)
+{
+    AdminRequest request = ADMIN_REQUEST__INIT;
+    AdminStop stop = ADMIN_STOP__INIT;
+    AdminStatus just_status = ADMIN_STATUS__INIT;
+
+    stop.now = wanted == ADMIN_STOP_NOW;
+    request.message_case = wanted == ADMIN_STATUS ? ADMIN_REQUEST__MESSAGE_STATUS : ADMIN_REQUEST__MESSAGE_STOP;
+    if (wanted == ADMIN_STATUS)
+        request.status = &just_status;
+    else
+        request.stop = &stop;
+    return ask(base, name, &request, status);
+}
+
+int
+admin_ask_balloon(const char *base, const char *name, const uint64_t *size, bool statistics, struct admin_status *status)
+{
+    AdminRequest request = ADMIN_REQUEST__INIT;
+    AdminBalloon balloon = ADMIN_BALLOON__INIT;
+
+    balloon.set = size != NULL;
+    balloon.size = size != NULL ? *size : 0;
+    balloon.ask = statistics;
+    request.message_case = ADMIN_REQUEST__MESSAGE_BALLOON;
+    request.balloon = &balloon;
+    return ask(base, name, &request, status);
 }

@@ -1,5 +1,5 @@
 /*
- * The control socket of a VM, in its runtime folder: an admin's command asks for the VM's state or its end. The socket is root's alone
+ * The control socket of a VM, in its runtime folder: an admin's command asks for the VM's state, its end, or memory of its guest's. The socket is root's alone
  * (0600) and who asks is told by SO_PEERCRED. Few connections at a time, one request each, answered or dropped at once.
  */
 #ifndef VMSUP_SUPERVISOR_ADMIN_H
@@ -7,6 +7,7 @@
 
 #include "common/loop.h"
 #include "proto/control.pb-c.h"
+#include "proto/host.h"
 #include "supervisor/failure.h"
 #include "supervisor/runtime.h"
 
@@ -37,17 +38,29 @@ int admin_serve(struct admin *admin, struct loop *loop, admin_answer *answer, vo
 /* Closes everything; the socket's file goes with the runtime folder. NULL is nothing. */
 void admin_destroy(struct admin *admin);
 
+/* What a supervisor says of its VM's balloon. */
+struct admin_balloon {
+    uint64_t target, size; /* bytes: asked of the guest, and given, it says */
+    uint32_t count;        /* how often the guest has said anything */
+    uint32_t present;      /* which values it told, one bit each */
+    uint64_t value[HOST_STATISTICS_MAX];
+};
+
 /* What a supervisor says of its VM. */
 struct admin_status {
     int error; /* a positive errno, or 0 */
     char state[ADMIN_STATE_MAX];
     pid_t vmproc, plugin;
     unsigned int grace; /* milliseconds */
+    struct admin_balloon balloon;
 };
 
 enum admin_request { ADMIN_STATUS, ADMIN_STOP, ADMIN_STOP_NOW };
 
 /* Asks the supervisor of `name` and waits for its answer, ADMIN_ANSWER_TIME at most. 0 with *status, or a negative errno. */
 int admin_ask(const char *base, const char *name, enum admin_request wanted, struct admin_status *status);
+
+/* The same for the balloon: *size bytes are asked of the guest unless it is NULL, and its statistics, which come later, if wanted. */
+int admin_ask_balloon(const char *base, const char *name, const uint64_t *size, bool statistics, struct admin_status *status);
 
 #endif

@@ -74,6 +74,8 @@ decide_plugin(const struct ending_facts *facts, struct ending *ending)
         set(ending, EXIT_PLUGIN_SIGNAL, "plugin died of %s", what);
     } else if (facts->microvm && WEXITSTATUS(facts->plugin_status) == MICROVM_EXIT_RESET) {
         set(ending, EXIT_GUEST_RESET, "guest reset: the guest asked to be started again");
+    } else if (facts->microvm && WEXITSTATUS(facts->plugin_status) == 0 && facts->asked_by[0] != '\0') {
+        set(ending, EXIT_PLUGIN_GOOD, "stopped by %s: guest powered off", facts->asked_by);
     } else if (facts->microvm && WEXITSTATUS(facts->plugin_status) == 0) {
         set(ending, EXIT_PLUGIN_GOOD, "guest powered off");
     } else if (WEXITSTATUS(facts->plugin_status) == 0) {

@@ -12,6 +12,7 @@
 
 #define ENDING_TEXT_MAX 400
 #define ENDING_DETAIL_MAX 256
+#define ENDING_ASKED_MAX 64
 
 /* What was seen first; the rest explains it. */
 enum ending_cause {
@@ -29,6 +30,7 @@ struct ending_facts {
     enum ending_cause cause;
     ControlEnded__Kind kind;
     char detail[ENDING_DETAIL_MAX];
+    char asked_by[ENDING_ASKED_MAX];    /* who wanted the guest to turn itself off; empty: nobody */
     bool plugin_gone, vmproc_gone;
     int plugin_status, vmproc_status;   /* as waitpid(2) has them */
     bool plugin_killed, vmproc_killed;  /* by the supervisor, before they were gone */

@@ -11,6 +11,7 @@
  *   setup      vmproc has said hello; it has not been told what to do
  *   ready      the VM exists
  *   running    every vCPU runs
+ *   asking     microvm's guest has been asked to turn itself off
  *   stopping   the VM is to end, and vmproc has not been told
  *   killing    the grace time is over, or there is none
  *   gone       both processes are reaped; nothing is cleaned up

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The two words of --memory, --cmdline and each disk, --net, the admin's, and NULL. */
+/* The two words of --memory, --cmdline, --vsock and each disk, --net, the admin's, and NULL. */
 static size_t
 count_max(const struct options *options)
 {
-    return 2 * (2 + options->disk_count) + 1 + options->argument_count + 1;
+    return 2 * (3 + options->disk_count) + 1 + options->argument_count + 1;
 }
 
 struct list {
@@ -65,6 +65,10 @@ microvm_arguments(const struct options *options)
         add(&list, "--net=queues=%u", options->net_queues);
     else if (options->has_network)
         add(&list, "--net");
+    if (options->vsock_cid != 0) {
+        add(&list, "--vsock");
+        add(&list, "%" PRIu32, options->vsock_cid);
+    }
     for (size_t i = 0; i < options->argument_count; i++)
         add(&list, "%s", options->arguments[i]);
     if (!list.failed)

@@ -233,15 +233,34 @@ handle_uid_range(struct parse *parse, const char *name, const char *value)
 }
 
 static int
-handle_grace(struct parse *parse, const char *name, const char *value)
+take_grace(struct parse *parse, const char *name, const char *value, unsigned int *grace)
 {
     uint64_t number;
 
     if (value_number(value, 0, OPTIONS_GRACE_MAX, &number) < 0)
         return failure_set(parse->failure, EX_USAGE, -EINVAL, "--%s is \"%.128s\": expected milliseconds, from 0 to %d", name, value,
                            OPTIONS_GRACE_MAX);
-    parse->options->grace = (unsigned int)number;
+    *grace = (unsigned int)number;
     return 0;
+}
+
+static int
+handle_grace(struct parse *parse, const char *name, const char *value)
+{
+    return take_grace(parse, name, value, &parse->options->grace);
+}
+
+static int
+handle_guest_grace(struct parse *parse, const char *name, const char *value)
+{
+    return take_grace(parse, name, value, &parse->options->guest_grace);
+}
+
+static int
+handle_vsock(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_set_vsock(parse->options, value, parse->failure);
 }
 
 static int
@@ -292,6 +311,7 @@ static const struct {
     { "disk", required_argument, handle_disk },
     { "memory", required_argument, handle_memory },
     { "cmdline", required_argument, handle_cmdline },
+    { "vsock", required_argument, handle_vsock },
     { "grant", required_argument, handle_grant },
     { "plugin", required_argument, handle_plugin },
     { "plugin-root", required_argument, handle_plugin_root },
@@ -310,6 +330,7 @@ static const struct {
     { "tap-vnet-header", no_argument, handle_tap_vnet_header },
     { "uid-range", required_argument, handle_uid_range },
     { "grace", required_argument, handle_grace },
+    { "guest-grace", required_argument, handle_guest_grace },
     { "memory-max", required_argument, handle_memory_max },
     { "disable-sandbox", no_argument, handle_disable_sandbox },
     { "log-level", required_argument, handle_log_level },
@@ -405,6 +426,7 @@ set_defaults(struct options *options)
         .uid_first = OPTIONS_UID_FIRST_DEFAULT,
         .uid_count = OPTIONS_UID_COUNT_DEFAULT,
         .grace = OPTIONS_GRACE_DEFAULT,
+        .guest_grace = OPTIONS_GUEST_GRACE_DEFAULT,
         .log_level = LOG_LEVEL_INFO,
         .runtime_dir = OPTIONS_RUNTIME_DIR_DEFAULT,
     };

@@ -28,6 +28,8 @@
 /* A plugin that has not ended an hour after it was asked to is not going to. */
 #define OPTIONS_GRACE_MAX 3600000
 #define OPTIONS_GRACE_DEFAULT 1000
+/* A system that is told to turn itself off ends its services first. */
+#define OPTIONS_GUEST_GRACE_DEFAULT 10000
 #define OPTIONS_RUNTIME_DIR_DEFAULT "/run/vmsup"
 /* Of --grant, --kernel, --initrd and --disk together. */
 #define OPTIONS_GRANTS_MAX 32
@@ -80,8 +82,9 @@ struct options {
     struct options_grant grants[OPTIONS_GRANTS_MAX];
     size_t grant_count;
     size_t disk_count;        /* of the grants: disk0 and so on */
-    uint64_t machine_memory;  /* bytes; 0: none given; this one and the next are microvm's */
+    uint64_t machine_memory;  /* bytes; 0: none given; this one and the next two are microvm's */
     const char *command_line; /* of the guest's kernel, or NULL */
+    uint32_t vsock_cid;       /* 0: no socket device */
 
     bool has_network;
     struct in_addr host_ip;
@@ -95,7 +98,8 @@ struct options {
 
     uint32_t uid_first;
     uint32_t uid_count;
-    unsigned int grace;  /* milliseconds */
+    unsigned int grace;       /* of the plugin, in milliseconds */
+    unsigned int guest_grace; /* of microvm's guest */
     uint64_t memory_max; /* bytes; 0: none given */
     enum log_level log_level;
     const char *runtime_dir; /* absolute */

@@ -1,6 +1,7 @@
 #include "supervisor/options_machine.h"
 
 #include "supervisor/options_value.h"
+#include "supervisor/vsock.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -179,12 +180,26 @@ options_set_memory(struct options *options, const char *text, struct failure *fa
     return 0;
 }
 
+int
+options_set_vsock(struct options *options, const char *text, struct failure *failure)
+{
+    uint64_t cid;
+
+    if (value_number(text, VSOCK_CID_MIN, VSOCK_CID_MAX, &cid) < 0)
+        return failure_set(failure, EX_USAGE, -EINVAL, "--vsock is \"%.128s\": expected the guest's address, a number from %u to %u", text,
+                           VSOCK_CID_MIN, VSOCK_CID_MAX);
+    options->vsock_cid = (uint32_t)cid;
+    return 0;
+}
+
 /* A plugin other than microvm has arguments of its own. */
 static int
 check_other_plugin(const struct options *options, struct failure *failure)
 {
     const char *given = options->machine_memory != 0 ? "--memory" : options->command_line != NULL ? "--cmdline" : NULL;
 
+    if (given == NULL && options->vsock_cid != 0)
+        given = "--vsock";
     for (size_t i = 0; i < options->grant_count; i++) {
         const struct options_grant *grant = &options->grants[i];
 

@@ -16,6 +16,7 @@ int options_add_disk(struct options *options, const char *text, struct failure *
 int options_add_image(struct options *options, const char *option, const char *path, struct failure *failure);
 
 int options_set_memory(struct options *options, const char *text, struct failure *failure);
+int options_set_vsock(struct options *options, const char *text, struct failure *failure);
 
 /* What only microvm takes stands without a plugin, and with it a kernel. */
 int options_check_machine(const struct options *options, struct failure *failure);

@@ -13,6 +13,7 @@
 #include "supervisor/host.h"
 #include "supervisor/interrupt.h"
 #include "supervisor/layout.h"
+#include "supervisor/machine_link.h"
 #include "supervisor/memory.h"
 #include "supervisor/net_filter.h"
 #include "supervisor/options.h"
@@ -22,6 +23,7 @@
 #include "supervisor/runtime.h"
 #include "supervisor/tap.h"
 #include "supervisor/uids.h"
+#include "supervisor/vsock.h"
 #include "supervisor/watch.h"
 
 #include <errno.h>
@@ -57,6 +59,7 @@ struct start {
     char queue_names[TAP_QUEUES_MAX][16]; /* of the grants: "net1" and so on */
     struct net_filter filter;
     struct admin *admin;
+    int machine; /* the supervisor's end of its channel to microvm */
     struct children children;
     char lines[REPORT_LINES][REPORT_LINE_MAX];
     struct failure failure;
@@ -155,6 +158,30 @@ make_network(struct start *start)
     return result;
 }
 
+/* microvm can be talked to, and its sockets have ends on the host. Another plugin has no use for either, and no right. */
+static int
+make_channel(struct start *start)
+{
+    struct failure *failure = &start->failure;
+    int theirs = -1, listener = -1, result;
+
+    if (start->options.plugin != NULL)
+        return 0;
+    result = machine_link_make(&start->machine, &theirs);
+    if (result < 0)
+        return failure_set(failure, EX_OSERR, result, "cannot make the channel to microvm: %s", strerror(-result));
+    result = grants_add(&start->grants, HOST_GRANT, &theirs);
+    if (result == 0 && start->options.vsock_cid != 0) {
+        result = vsock_listen(&start->runtime, &listener, failure);
+        if (result < 0)
+            return result;
+        result = grants_add(&start->grants, VSOCK_SOCKET_NAME, &listener);
+    }
+    if (result < 0)
+        return failure_set(failure, EX_SOFTWARE, result, "there are more than %d grants", GRANTS_MAX);
+    return 0;
+}
+
 /* Between two steps: what was made is undone. */
 static int
 check_interrupt(struct start *start)
@@ -198,6 +225,8 @@ make_resources(struct start *start)
         result = make_network(start);
     if (result == 0)
         result = admin_listen(&start->runtime, &start->admin, failure);
+    if (result == 0)
+        result = make_channel(start);
     if (result == 0)
         hold_at("resources");
     return result == 0 ? check_interrupt(start) : result;
@@ -288,6 +317,8 @@ run(struct start *start, struct ending *ending)
         .memory_limit = start->memory_limit,
         .cgroup = &start->cgroup,
         .admin = start->admin,
+        .machine = &start->machine,
+        .runtime = start->options.vsock_cid != 0 ? &start->runtime : NULL,
         .running = on_running,
         .context = start,
     };
@@ -306,6 +337,7 @@ release(struct start *start)
     children_abandon(&start->children);
     grants_close(&start->grants);
     admin_destroy(start->admin);
+    fd_close(&start->machine);
     fd_close(&start->setup.kvm);
     fd_close(&start->setup.plugin_socket);
     fd_close(&start->setup.tap);
@@ -330,6 +362,7 @@ init(struct start *start)
     start->setup = (struct vmproc_setup){ -1, -1, -1 };
     start->runtime.base = start->runtime.last = start->runtime.folder = -1;
     start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1, .memory = -1 };
+    start->machine = -1;
     start->uids.lock = -1;
     start->tap.fd = start->tap.kept = -1;
     memset(start->tap.more, -1, sizeof start->tap.more);

@@ -112,7 +112,9 @@ kill_supervisor(const struct stop *stop, int pidfd, const char *why)
 static int
 wait_for_end(int pidfd, unsigned int grace)
 {
-    const int limit = STOP_PATIENCE + (int)(grace < OPTIONS_GRACE_MAX ? grace : OPTIONS_GRACE_MAX);
+    /* The guest's and the plugin's. */
+    const unsigned int most = 2 * OPTIONS_GRACE_MAX;
+    const int limit = STOP_PATIENCE + (int)(grace < most ? grace : most);
 
     return is_gone(pidfd, limit) ? 0 : -ETIMEDOUT;
 }

@@ -6,6 +6,8 @@
 #include "supervisor/guest_log.h"
 #include "supervisor/hold.h"
 #include "supervisor/interrupt.h"
+#include "supervisor/machine_balloon.h"
+#include "supervisor/machine_link.h"
 #include "supervisor/notify.h"
 #include "supervisor/policies.h"
 
@@ -35,7 +37,8 @@ struct watch {
     struct ending_facts facts;
     struct subject vmproc, plugin;
     struct vmproc_link link;
-    struct loop_source *link_source, *signals, *ready_timer, *grace_timer, *kill_timer;
+    struct machine_link machine;
+    struct loop_source *link_source, *signals, *ready_timer, *guest_timer, *grace_timer, *kill_timer;
     struct guest_log vmproc_log, plugin_log, plugin_output;
     struct console console;
     bool has_console, running, killing;
@@ -103,6 +106,31 @@ end_at_once(struct watch *watch, enum ending_cause cause, const char *detail)
     kill_all(watch);
 }
 
+/* The guest first: it knows best how to end. False: it cannot be asked, or need not any more. */
+static bool
+ask_guest(struct watch *watch, const char *by)
+{
+    const unsigned int grace = watch->plan->options->guest_grace;
+
+    if (watch->facts.cause != ENDING_NONE || grace == 0 || machine_link_press_button(&watch->machine) < 0)
+        return false;
+    hold_at("asking");
+    strlcpy(watch->facts.asked_by, by, sizeof watch->facts.asked_by);
+    loop_set_timer(watch->guest_timer, grace);
+    return true;
+}
+
+static void
+on_guest_late(void *context)
+{
+    struct watch *watch = context;
+    char detail[ENDING_DETAIL_MAX];
+
+    snprintf(detail, sizeof detail, "stopped by %s; the guest did not turn itself off in %u ms", watch->facts.asked_by,
+             watch->plan->options->guest_grace);
+    end_with_grace(watch, ENDING_STOP, detail);
+}
+
 /* Asked twice, it is meant. */
 static void
 stop_for(struct watch *watch, const char *by, bool now)
@@ -112,7 +140,7 @@ stop_for(struct watch *watch, const char *by, bool now)
     snprintf(detail, sizeof detail, "stopped by %s", by);
     if (now || ++watch->stops > 1)
         end_at_once(watch, ENDING_STOP, detail);
-    else
+    else if (!ask_guest(watch, by))
         end_with_grace(watch, ENDING_STOP, detail);
 }
 
@@ -134,7 +162,7 @@ on_escape(void *context)
 static const char *
 name_state(const struct watch *watch)
 {
-    if (watch->facts.cause != ENDING_NONE)
+    if (watch->facts.cause != ENDING_NONE || watch->facts.asked_by[0] != '\0')
         return "stopping";
     return watch->running ? "running" : "starting";
 }
@@ -148,12 +176,16 @@ on_admin(void *context, const AdminRequest *request, uid_t uid, AdminReply *repl
     snprintf(by, sizeof by, "uid %u", uid);
     if (request->message_case == ADMIN_REQUEST__MESSAGE_STOP)
         stop_for(watch, by, request->stop->now != 0);
+    else if (request->message_case == ADMIN_REQUEST__MESSAGE_BALLOON)
+        machine_balloon_answer(&watch->machine, request->balloon, reply);
     else if (request->message_case != ADMIN_REQUEST__MESSAGE_STATUS)
         reply->error = ENOTTY;
     /* Packing only reads it. */
     reply->state = (char *)(uintptr_t)name_state(watch);
     reply->pid = (uint32_t)getpid();
     reply->grace = watch->plan->options->grace;
+    if (watch->facts.cause == ENDING_NONE && watch->facts.asked_by[0] != '\0')
+        reply->grace += watch->plan->options->guest_grace;
     reply->vmproc_pid = (uint32_t)watch->vmproc.process->pid;
     reply->plugin_pid = (uint32_t)watch->plugin.process->pid;
 }
@@ -316,9 +348,10 @@ static int
 watch_timers(struct watch *watch)
 {
     watch->ready_timer = loop_add_timer(watch->loop, on_ready_late, watch);
+    watch->guest_timer = loop_add_timer(watch->loop, on_guest_late, watch);
     watch->grace_timer = loop_add_timer(watch->loop, on_grace_over, watch);
     watch->kill_timer = loop_add_timer(watch->loop, kill_all, watch);
-    if (watch->ready_timer == NULL || watch->grace_timer == NULL || watch->kill_timer == NULL)
+    if (watch->ready_timer == NULL || watch->guest_timer == NULL || watch->grace_timer == NULL || watch->kill_timer == NULL)
         return -errno;
     return loop_set_timer(watch->ready_timer, WATCH_READY_TIME);
 }
@@ -361,6 +394,8 @@ watch_begin(struct watch *watch)
     if (result == 0)
         result = watch_output(watch);
     if (result == 0)
+        result = machine_link_begin(&watch->machine, watch->loop, fd_take(plan->machine), plan->runtime);
+    if (result == 0)
         result = vmproc_link_begin(&watch->link, fd_take(&plan->children->control));
     if (result < 0)
         return result;
@@ -391,8 +426,10 @@ watch_end(struct watch *watch)
     loop_remove(&watch->link_source);
     loop_remove(&watch->signals);
     loop_remove(&watch->ready_timer);
+    loop_remove(&watch->guest_timer);
     loop_remove(&watch->grace_timer);
     loop_remove(&watch->kill_timer);
+    machine_link_end(&watch->machine);
     vmproc_link_end(&watch->link);
 }
 
@@ -404,6 +441,7 @@ watch_run(const struct watch_plan *plan, struct ending *ending)
         .facts.grace = plan->options->grace,
         .facts.microvm = plan->options->plugin == NULL,
         .link.socket = -1,
+        .machine = { .socket = -1, .answer_fd = -1 },
         .vmproc_log.fd = -1,
         .plugin_log.fd = -1,
         .plugin_output.fd = -1,

@@ -11,6 +11,7 @@
 #include "supervisor/children.h"
 #include "supervisor/ending.h"
 #include "supervisor/options.h"
+#include "supervisor/runtime.h"
 #include "supervisor/vmproc_link.h"
 
 /* How long vmproc may take to say hello and that it is ready, in milliseconds. The plugin takes as long as it likes to call start. */
@@ -27,6 +28,8 @@ struct watch_plan {
     uint64_t memory_limit;
     const struct cgroup *cgroup;
     struct admin *admin;
+    int *machine;                  /* the channel to microvm, taken over; -1: there is none */
+    const struct runtime *runtime; /* in which the guest's connections end; NULL: it has none */
     /* Called once the VM runs. */
     void (*running)(void *context);
     void *context;
