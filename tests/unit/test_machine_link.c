@@ -1,10 +1,9 @@
-/* The supervisor's end of the channel to microvm: the test is microvm, good and bad. And the bucket by which it is read. */
+/* The supervisor's end of the channel to microvm: the test is microvm, good and bad. */
 #include "common/fd.h"
 #include "common/log.h"
 #include "proto/host.pb-c.h"
 #include "supervisor/machine_balloon.h"
 #include "supervisor/machine_link.h"
-#include "supervisor/vsock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -456,66 +455,6 @@ test_refused(void **state)
     assert_hung_up();
 }
 
-static void
-test_listener(void **state)
-{
-    struct runtime long_one = runtime;
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    struct failure failure;
-    struct stat status;
-    int listener = -1, client = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    (void)state;
-    assert_int_equal(vsock_listen(&runtime, &listener, &failure), 0);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/%s/vsock", runtime.path, runtime.name);
-    assert_int_equal(stat(address.sun_path, &status), 0);
-    assert_int_equal(status.st_mode, S_IFSOCK | 0600);
-    assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);
-    /* Twice is once too often. */
-    assert_int_equal(vsock_listen(&runtime, &client, &failure), -EADDRINUSE);
-    memset(long_one.path, 'x', RUNTIME_BASE_MAX);
-    long_one.path[RUNTIME_BASE_MAX] = '\0';
-    memset(long_one.name, 'y', NAME_LENGTH_MAX);
-    long_one.name[NAME_LENGTH_MAX] = '\0';
-    assert_int_equal(vsock_listen(&long_one, &client, &failure), -ENAMETOOLONG);
-    assert_int_equal(vsock_connect(&long_one, UINT32_MAX), -ENAMETOOLONG);
-    close(client);
-    fd_close(&listener);
-}
-
-static void
-test_bucket(void **state)
-{
-    struct token_bucket bucket;
-    int64_t time = 1000;
-
-    (void)state;
-    token_bucket_init(&bucket, 3, 10, time);
-    for (int i = 0; i < 3; i++)
-        assert_true(token_bucket_take(&bucket, time));
-    assert_false(token_bucket_take(&bucket, time));
-    assert_int_equal(token_bucket_wait(&bucket, time), 100);
-    assert_false(token_bucket_take(&bucket, time + 99));
-    assert_int_equal(token_bucket_wait(&bucket, time + 99), 1);
-    assert_true(token_bucket_take(&bucket, time + 100));
-    assert_false(token_bucket_take(&bucket, time + 100));
-    /* A clock that goes back gives nothing, and a long time no more than the burst. */
-    assert_false(token_bucket_take(&bucket, time));
-    time = INT64_MAX;
-    for (int i = 0; i < 3; i++)
-        assert_true(token_bucket_take(&bucket, time));
-    assert_false(token_bucket_take(&bucket, time));
-    /* In the long run the rate, exactly. */
-    token_bucket_init(&bucket, 1, 7, 0);
-    {
-        int taken = 0;
-
-        for (time = 1; time <= 10000; time++)
-            taken += token_bucket_take(&bucket, time);
-        assert_in_range(taken, 70, 71);
-    }
-}
-
 static int
 make_folder(void **state)
 {
@@ -547,7 +486,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_button), TEST(test_unread), TEST(test_no_channel), TEST(test_balloon), TEST(test_connections), TEST(test_no_sockets),
-        TEST(test_answers_wait), TEST(test_flood), TEST(test_flood_and_gone), TEST(test_refused), TEST(test_listener), TEST(test_bucket),
+        TEST(test_answers_wait), TEST(test_flood), TEST(test_flood_and_gone), TEST(test_refused),
     };
 
     log_set_level(LOG_LEVEL_ERROR);
