@@ -219,7 +219,7 @@ demo:
 	@tools/setup
 	@echo 'Building vmsup, which takes half a minute the first time.'
 	@$(MAKE) --no-print-directory -s all
-	@exec $(BUILD)/vmsup start -f --plugin $(BUILD)/plugin/examples/hello demo
+	@VMSUP=$(BUILD)/vmsup EXAMPLES=$(BUILD)/plugin/examples exec tools/demo
 
 # --- what an admin installs
 
