@@ -22,9 +22,6 @@
 #define MEMORY "256M"
 #define MAC "02:11:22:33:44:56"
 #define QEMU_TAP "vmsupbench0"
-#define QEMU_MEMORY "memory-backend-memfd,id=ram,share=on,size=" MEMORY
-#define QEMU_NET "tap,id=net,script=no,downscript=no,ifname=" QEMU_TAP
-#define QEMU_CARD "virtio-net-device,netdev=net,mac=" MAC
 /* As few messages as have the first line of all among them: each byte is an exit. */
 #define COMMAND_LINE "console=ttyS0 loglevel=6 panic=-1 reboot=t"
 #define SAID "bench: "
@@ -217,13 +214,15 @@ measure(char *vmsup_program, char *kernel, char *initrd, char *disk)
     };
     struct monitor qemu = {
         .name = "qemu",
-        .argv = (char *[]){ qemu_program != NULL ? qemu_program : "/usr/bin/qemu-system-x86_64", "-M",
-                            "microvm,accel=kvm,memory-backend=ram,pit=off,pic=off", "-cpu", "host", "-m", MEMORY, "-object",
-                            QEMU_MEMORY, "-nodefaults", "-no-user-config", "-display", "none",
-                            "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append", COMMAND_LINE, "-global",
-                            "virtio-mmio.force-legacy=false", "-drive", joined("if=none,id=disk,format=raw,file=", disk), "-device",
-                            "virtio-blk-device,drive=disk", "-netdev", QEMU_NET, "-device",
-                            QEMU_CARD, NULL },
+        .argv = (char *[]){ qemu_program != NULL ? qemu_program : "/usr/bin/qemu-system-x86_64",
+                            "-M", "microvm,accel=kvm,memory-backend=ram,pit=off,pic=off", "-cpu", "host", "-m", MEMORY,
+                            "-object", joined("memory-backend-memfd,id=ram,share=on,size=", MEMORY),
+                            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+                            "-kernel", kernel, "-initrd", initrd, "-append", COMMAND_LINE,
+                            "-global", "virtio-mmio.force-legacy=false",
+                            "-drive", joined("if=none,id=disk,format=raw,file=", disk), "-device", "virtio-blk-device,drive=disk",
+                            "-netdev", joined("tap,id=net,script=no,downscript=no,ifname=", QEMU_TAP),
+                            "-device", joined("virtio-net-device,netdev=net,mac=", MAC), NULL },
     };
 
     for (int turn = 0; turn < TURNS; turn++) {
