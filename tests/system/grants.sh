@@ -62,7 +62,7 @@ use() { # GRANT: what the plugin says of it, in the background
     timeout $((30 * TIME_FACTOR)) "$VMSUP" start -f --runtime-dir "$RUN" --uid-range "$FIRST_UID:64" --grant "$1" --plugin "$ACTOR" user -- grant a \
         >"$WORK/said" 2>"$WORK/err" </dev/null &
     USER_VM=$!
-    wait_until 10 grep -q '^unlock' "$WORK/said" || cat "$WORK/err"
+    wait_until 30 grep -q '^unlock' "$WORK/said" || cat "$WORK/err"
 }
 says() { # NAME LINE…
     local name=$1
