@@ -22,7 +22,7 @@
 
 #define CROWD 32
 #define CHANGES 100
-#define CHANGES_SECONDS 10
+#define CHANGES_SECONDS 60
 
 static int code;
 
