@@ -5,6 +5,7 @@
 source "$(dirname "$0")/../system/lib.sh"
 
 KERNEL=/boot/vmlinuz-$(uname -r)
+COMMAND_LINE='console=ttyS0 quiet panic=-1'
 GUEST=
 
 # Why no stock kernel runs here; nothing where one does.
@@ -36,7 +37,7 @@ guest_start() { # ARGUMENTS-OF-START…
     mkfifo "$WORK/keys"
     : >"$WORK/out"
     {
-        start -f --kernel "$KERNEL" --initrd "$WORK/initrd" --memory 256M --cmdline 'console=ttyS0 quiet panic=-1' guest "$@" \
+        start -f --kernel "$KERNEL" --initrd "$WORK/initrd" --memory 256M --cmdline "$COMMAND_LINE" guest "$@" \
             <"$WORK/keys" >"$WORK/out" 2>"$WORK/err"
         echo $? >"$WORK/status"
     } &
@@ -115,8 +116,9 @@ guest_done() {
 }
 
 skip_without_linux
-export FURTHER_MODULES=ext4
-"$TREE/tools/make-initramfs" "$WORK/initrd" "$TREE/tests/microvm/init" "$(command -v busybox)" "$BUILD/tests/microvm/offloads" >"$WORK/made" 2>&1 || {
+export FURTHER_MODULES="ext4 button evdev"
+"$TREE/tools/make-initramfs" "$WORK/initrd" "$TREE/tests/microvm/init" "$(command -v busybox)" "$BUILD"/tests/microvm/{offloads,stream} \
+    >"$WORK/made" 2>&1 || {
     not_ok 'an initramfs for the guest is made' "$(cat "$WORK/made")"
     done_testing
     exit 1

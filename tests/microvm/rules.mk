@@ -1,5 +1,5 @@
-# What the tests' guests have beside busybox.
-MICROVM_GUEST_PROGRAMS := $(BUILD)/tests/microvm/offloads
+# What the tests' guests have beside busybox, and the host at the other end.
+MICROVM_GUEST_PROGRAMS := $(BUILD)/tests/microvm/offloads $(BUILD)/tests/microvm/stream
 TEST_PROGRAMS += $(MICROVM_GUEST_PROGRAMS)
 
 $(MICROVM_GUEST_PROGRAMS): $(BUILD)/tests/microvm/%: tests/microvm/%.c
