@@ -25,5 +25,21 @@ for cpus in 1 2; do
     echoes "the console, its emergency write, and a balloon that gives memory back; vCPUs: $cpus" "$WORK/hello" "$cpus"
     echoes "1,000 lines pasted into it; vCPUs: $cpus" "$WORK/lines" "$cpus"
 done
+
+# While it hears nothing: what it gave, and what it is asked for, which it finds and does not obey.
+mkfifo "$WORK/keyboard"
+start -f --kernel "$kernel" demo -- --console --balloon <"$WORK/keyboard" >"$WORK/console" 2>"$WORK/log" &
+running=$!
+exec 3>"$WORK/keyboard"
+check 'its pages are given' wait_until 10 grep -q G "$WORK/console"
+balloon() { # ARGUMENTS…
+    timeout $((10 * TIME_FACTOR)) "$VMSUP" balloon --runtime-dir "$RUN" "$@"
+}
+check 'memory is asked of it' balloon demo 1M
+check 'what it was asked for and what it gave, of a guest without statistics' \
+    test "$(balloon demo)" = "$(printf 'target 1048576\nballoon 262144')"
+printf '\4' >&3
+exec 3>&-
+check 'it ends' wait "$running"
 check_host 'nothing was left behind by any of them' "$WORK/before"
 done_testing
