@@ -1,6 +1,7 @@
 /* The host's ends of a VM's sockets, in a runtime folder of the test's. */
 #include "common/fd.h"
 #include "supervisor/vsock.h"
+#include "tests/unit/runtime_folder.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -16,8 +17,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static struct runtime runtime;
 
 static void
 test_listener(void **state)
@@ -71,30 +70,6 @@ test_no_connection(void **state)
     assert_int_equal(result, -EAGAIN);
     fd_close(&fd);
     fd_close(&listener);
-}
-
-static int
-make_folder(void **state)
-{
-    char base[] = "/tmp/vmsup-link.XXXXXX", path[128];
-
-    (void)state;
-    if (mkdtemp(base) == NULL)
-        return -1;
-    runtime = (struct runtime){ .name = "demo" };
-    strlcpy(runtime.path, base, sizeof runtime.path);
-    snprintf(path, sizeof path, "%s/demo", base);
-    return mkdir(path, 0700);
-}
-
-static int
-remove_folder(void **state)
-{
-    char command[128];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", runtime.path);
-    return system(command);
 }
 
 int

@@ -4,6 +4,7 @@
 #include "proto/host.pb-c.h"
 #include "supervisor/machine_balloon.h"
 #include "supervisor/machine_link.h"
+#include "tests/unit/runtime_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,6 @@
 
 static struct loop *loop;
 static struct machine_link channel;
-static struct runtime runtime;
 static int machine;
 
 static void
@@ -467,30 +467,6 @@ test_refused(void **state)
         assert_int_equal(message_send(machine, buffer, (size_t)size, &machine, 1, 0), 0);
     }
     assert_hung_up();
-}
-
-static int
-make_folder(void **state)
-{
-    char base[] = "/tmp/vmsup-link.XXXXXX", path[128];
-
-    (void)state;
-    if (mkdtemp(base) == NULL)
-        return -1;
-    runtime = (struct runtime){ .name = "demo" };
-    strlcpy(runtime.path, base, sizeof runtime.path);
-    snprintf(path, sizeof path, "%s/demo", base);
-    return mkdir(path, 0700);
-}
-
-static int
-remove_folder(void **state)
-{
-    char command[128];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", runtime.path);
-    return system(command);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, make_folder, remove_folder)
