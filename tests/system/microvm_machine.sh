@@ -49,7 +49,7 @@ boots 'and by its bit' '^mark=R-$' --kernel "$guests/pvh" --initrd "$WORK/initrd
 
 refused 'a script is no kernel' 'the kernel is neither a bzImage nor an ELF file$' --kernel "$WORK/script" demo
 refused 'a kernel that is cut short' 'the kernel is cut short: it has 100 bytes$' --kernel "$WORK/cut" demo
-refused 'a program is no kernel' 'the kernel takes .* from address 0 on' --kernel "$BUILD/vmproc" demo
+refused 'a program is no kernel' 'the kernel takes .* from address 0 on' --kernel "$(realpath "$BUILD/vmproc")" demo
 refused 'a command line that is too long' 'the command line has 2048 characters, the kernel takes 2047$' --kernel "$guests/pvh" \
     --cmdline "$long" demo
 refused 'a feature that nobody knows' '--cpu-mask: warp is neither' --kernel "$guests/pvh" demo -- --cpu-mask warp
