@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-static unsigned long allocations;
+/* Of the thread that handles exits: another may just be beginning. */
+static _Thread_local unsigned long allocations;
 
 #ifdef VMSUP_SANITIZED
 int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void *, size_t),
