@@ -57,6 +57,7 @@ shared_is_below() { # KIB
     [ "$(shared)" -lt "$1" ]
 }
 
+# shellcheck disable=SC2034 # guest_start has it
 COMMAND_LINE='console=hvc0 quiet panic=-1'
 guest_start --vsock 3 --guest-grace $((10000 * TIME_FACTOR)) -- --console --balloon
 check 'a guest with a virtio console boots, and talks there' guest_is_up
