@@ -1,6 +1,6 @@
 /*
  * A program of the host's at a VM's sockets: `caller connect PATH TEXT` connects, says the text and shows what it hears; `caller listen PATH
- * TEXT` does the same with the first that connects to it.
+ * TEXT` says `listening`, and does the same with the first that connects to it.
  */
 #include <err.h>
 #include <stdio.h>
@@ -23,9 +23,14 @@ main(int argc, char **argv)
     if (strcmp(argv[1], "connect") == 0) {
         if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
             err(1, "%s", argv[2]);
-    } else if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0 ||
-               (peer = accept(fd, NULL, NULL)) < 0) {
-        err(1, "%s", argv[2]);
+    } else {
+        if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0)
+            err(1, "%s", argv[2]);
+        puts("listening");
+        fflush(stdout);
+        peer = accept(fd, NULL, NULL);
+        if (peer < 0)
+            err(1, "%s", argv[2]);
     }
     if (dprintf(peer, "%s\n", argv[3]) < 0)
         err(1, "cannot write");

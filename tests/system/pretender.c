@@ -1,7 +1,8 @@
 /*
  * A static plugin that stands in for microvm at its channel to the supervisor, in messages written by hand. Its last argument is its part:
  *
- *   obedient   has a balloon, connects to port 1024 and then to 1025, answers who connects, and exits 0 when the power button is pressed
+ *   obedient   has a balloon, connects to port 1024, answers who connects to it and connects to 1024 again, then to 1025 where that was
+ *              heard, and exits 0 when the power button is pressed
  *   deaf       says that its guest runs, and does nothing
  *   flood      asks for connections as fast as it can, and hears nothing
  *   rude       sends bytes that are no message
@@ -105,9 +106,9 @@ hear(int channel)
     }
 }
 
-/* Gives back what a program on the host says. */
+/* Gives back what a program on the host says, and connects to the host in turn. */
 static void
-serve(int listener)
+serve(int channel, int listener)
 {
     int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     struct pollfd wait = { .fd = peer, .events = POLLIN };
@@ -121,6 +122,7 @@ serve(int listener)
     if (size > 0 && write(peer, text, (size_t)size) != size)
         err(1, "cannot answer");
     close(peer);
+    connect_to(channel, 1024);
 }
 
 static void
@@ -133,7 +135,7 @@ obey(int channel, int listener)
         if ((wait[0].revents & POLLIN) != 0)
             hear(channel);
         if ((wait[1].revents & POLLIN) != 0)
-            serve(listener);
+            serve(channel, listener);
     }
 }
 
