@@ -45,3 +45,23 @@ $(BUILD)/tests/system/guests/%: tests/system/guests/%.S
 	@mkdir -p $(@D)
 	$(CC) -c -o $@.o $<
 	ld -n --no-warn-rwx-segments -Ttext 0x100000 -e _start -o $@ $@.o
+
+# Those in C are bare: no library, no registers but the general ones, and what they share is linked to each.
+BARE_CFLAGS := -std=gnu17 -O2 -g $(WARNINGS) -m64 -ffreestanding -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none -mno-red-zone \
+	-mgeneral-regs-only -fno-asynchronous-unwind-tables -I.
+BARE_SHARED := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard tests/system/guests/common/*.[cS])))
+BARE_GUESTS := $(patsubst tests/system/guests/%.c,$(BUILD)/tests/system/guests/%,$(wildcard tests/system/guests/*.c))
+TEST_PROGRAMS += $(BARE_GUESTS)
+
+$(BUILD)/tests/system/guests/%.o: tests/system/guests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(BARE_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/system/guests/common/%.o: tests/system/guests/common/%.S
+	@mkdir -p $(@D)
+	$(CC) -m64 -c -o $@ $<
+
+$(BARE_GUESTS): $(BUILD)/tests/system/guests/%: $(BUILD)/tests/system/guests/%.o $(BARE_SHARED)
+	ld -n --no-warn-rwx-segments -Ttext 0x100000 -e _start -o $@ $^
+
+-include $(wildcard $(BUILD)/tests/system/guests/*.d $(BUILD)/tests/system/guests/common/*.d)

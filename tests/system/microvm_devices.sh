@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# microvm's disk and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers: polled and by
+# interrupts, with and without the event index and indirect tables, by the first and by the second vCPU, with interrupts to either.
+# shellcheck source=tests/system/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+guests=$BUILD/tests/system/guests
+snapshot >"$WORK/before"
+
+ONE_VCPU=(polled index interrupts 'interrupts index indirect')
+TWO_VCPUS=('indirect second' 'interrupts second' 'interrupts index elsewhere' 'interrupts index indirect second elsewhere')
+
+# The guest says just what is expected, and turns itself off.
+says() { # NAME EXPECTED ARGUMENTS…
+    local name=$1 expected=$2 status=0
+    shift 2
+    start -f "$@" </dev/null >"$WORK/console" 2>"$WORK/log" || status=$?
+    if [ "$status" = 0 ] && [ "$(cat "$WORK/console")" = "$expected" ]; then
+        ok "$name"
+    else
+        not_ok "$name" "exit code $status, expected 0; it said:" "$(head -c 2000 "$WORK/console" | cat -v)" "$(cat "$WORK/log")"
+    fi
+}
+
+# --- the disk: what the guest said of it is what the host finds in the file
+
+HALF=256K
+
+new_disk() {
+    head -c "$HALF" /dev/urandom >"$WORK/half"
+    { cat "$WORK/half" && head -c "$HALF" /dev/zero; } >"$WORK/disk"
+}
+
+is_copied() {
+    cmp "$WORK/disk" <(cat "$WORK/half" "$WORK/half")
+}
+
+disk_expected='disk0 of 1024 sectors
+copied
+read back
+flushed
+refused: read behind the end
+refused: write behind the end
+refused: read over the end
+refused: write over the end
+refused: write at the last number
+refused: write where bytes overflow
+refused: half a sector
+refused: what nobody knows
+read back
+done'
+
+drive_disk() { # CPUS WORDS
+    new_disk
+    says "a disk, $2, vCPUs: $1" "$disk_expected" -c "$1" --kernel "$guests/blk" --disk "$WORK/disk" --cmdline "$2" demo
+    check 'and it is so on the host' is_copied
+}
+
+for words in "${ONE_VCPU[@]}"; do drive_disk 1 "$words"; done
+for words in "${TWO_VCPUS[@]}"; do drive_disk 2 "$words"; done
+
+cat "$WORK/half" "$WORK/half" >"$WORK/disk"
+says 'a disk that may only be read' 'disk0 of 1024 sectors, read-only
+refused: write
+read back
+done' --kernel "$guests/blk" --disk "$WORK/disk,ro" --cmdline read-only demo
+check 'and it was not written' is_copied
+
+# --- the entropy device
+
+rng_expected='64 requests differ
+as many ones as zeroes
+every size
+in pieces
+done'
+
+drive_rng() { # CPUS WORDS
+    says "entropy, $2, vCPUs: $1" "$rng_expected" -c "$1" --kernel "$guests/rng" --cmdline "$2" demo
+}
+
+for words in "${ONE_VCPU[@]}"; do drive_rng 1 "$words"; done
+for words in "${TWO_VCPUS[@]}"; do drive_rng 2 "$words"; done
+
+check_host 'nothing was left behind by any of them' "$WORK/before"
+done_testing
