@@ -244,10 +244,12 @@ admit_frame(struct net_pair *pair)
 static int
 receive_frames(struct net_pair *pair)
 {
-    struct queue *queue = &pair->shared->device->queue[queue_of(pair, VIRTIO_NET_RECEIVE)];
+    unsigned index = queue_of(pair, VIRTIO_NET_RECEIVE);
+    struct queue *queue = &pair->shared->device->queue[index];
+    uint32_t left = queue->size;
     int result = 1;
 
-    for (uint32_t left = queue->size; left > 0 && result > 0; left--) {
+    for (; left > 0 && result > 0; left--) {
         if ((pair->pending == 0 && !fetch_frame(pair)) || admit_frame(pair) < 0)
             break;
         result = pair->pending == 0 ? 1 : deliver_frame(pair);
@@ -257,7 +259,10 @@ receive_frames(struct net_pair *pair)
         else if (result > 0)
             result = queue_disable_notify(queue) < 0 ? -EPROTO : 1;
     }
-    return result < 0 ? result : virtio_signal(pair->shared->device, queue_of(pair, VIRTIO_NET_RECEIVE));
+    /* Those that came while we said so are not told of, and the TAP is not listened to while a frame waits for them. */
+    if (result > 0 && left == 0 && pair->pending > 0)
+        virtio_ring(pair->shared->device, index);
+    return result < 0 ? result : virtio_signal(pair->shared->device, index);
 }
 
 static int
