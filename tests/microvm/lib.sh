@@ -7,6 +7,9 @@ source "$(dirname "$0")/../system/lib.sh"
 KERNEL=/boot/vmlinuz-$(uname -r)
 COMMAND_LINE='console=ttyS0 quiet panic=-1'
 GUEST=
+# A guest lives as long as what is tried with it takes: up to the end of its suite's time (tests/suites).
+# shellcheck disable=SC2034 # start has it
+START_SECONDS=580
 
 # Why no stock kernel runs here; nothing where one does.
 no_linux_because() {
@@ -66,6 +69,17 @@ show_guest() {
     tail -n 30 "$WORK/out"
     echo 'its supervisor:'
     cat "$WORK/err"
+    show_threads
+}
+
+# What each thread of the VM's processes waits for; "running" where it does not.
+show_threads() {
+    local pid task
+    processes | while read -r _ pid _; do
+        for task in /proc/"$pid"/task/*; do
+            echo "thread ${task##*/} of $pid: $(paste -sd' ' "$task"/{comm,wchan,syscall} 2>&1)"
+        done
+    done
 }
 
 guest_is_up() {
@@ -83,7 +97,10 @@ guest_takes() { # SECONDS LINE COMMAND…
     shift 2
     before=$(wc -l <"$WORK/out")
     printf '%s\n' "$line" >&3
-    "$@" || return 1
+    if ! "$@"; then
+        show_guest
+        return 1
+    fi
     guest_printed "$seconds" '^RESULT ' "$before" || return 1
     tail -n "+$((before + 1))" "$WORK/out" | tr -d '\r' >"$WORK/answer"
     cat "$WORK/answer"
@@ -92,6 +109,25 @@ guest_takes() { # SECONDS LINE COMMAND…
 
 guest_says() { # REGEX LINE
     guest "$2" && grep -qE -e "$1" "$WORK/answer"
+}
+
+# A connection to the guest, whose kernel refuses it until somebody listens. What becomes of it, it ends.
+tcp_open() { # ADDRESS PORT
+    exec 4<>"/dev/tcp/$1/$2"
+}
+
+tcp_send() { # ADDRESS PORT FILE
+    local status=0
+    wait_until 10 tcp_open "$1" "$2" && timeout $((40 * TIME_FACTOR)) cat "$3" >&4 || status=$?
+    exec 4>&-
+    return "$status"
+}
+
+tcp_take() { # ADDRESS PORT FILE
+    local status=0
+    wait_until 10 tcp_open "$1" "$2" && timeout $((40 * TIME_FACTOR)) cat <&4 >"$3" || status=$?
+    exec 4>&-
+    return "$status"
 }
 
 # Lets the guest end itself by the line; the supervisor's exit code and reason.

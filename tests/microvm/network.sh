@@ -9,22 +9,35 @@ size=50
 head -c "${size}M" /dev/urandom >"$WORK/data"
 sum=$(md5sum <"$WORK/data" | cut -d' ' -f1)
 
-# Until the guest listens, its kernel refuses the connection.
-send_data() {
-    wait_until 10 bash -c "exec 4<>/dev/tcp/$address/5001 && cat '$WORK/data' >&4"
-}
-
-take_data() {
-    wait_until 10 bash -c "exec 4<>/dev/tcp/$address/5002 && cat <&4 >'$WORK/back'"
-}
-
-# What comes lies in the guest's memory, and goes back from there.
+# What comes lies in the guest's memory, and goes back from there. Whatever becomes of the connection, the guest's console comes back.
 to_guest() {
-    guest_takes 60 'nc -l -p 5001 </dev/null >/tmp/data; md5sum </tmp/data' send_data && grep -q "^$sum" "$WORK/answer"
+    guest_takes 60 "timeout $((50 * TIME_FACTOR)) nc -l -p 5001 </dev/null >/tmp/data; md5sum </tmp/data" tcp_send "$address" 5001 "$WORK/data" &&
+        grep -q "^$sum" "$WORK/answer" && return
+    show_network
+    return 1
 }
 
 from_guest() {
-    guest_takes 60 'nc -l -p 5002 </tmp/data' take_data && cmp "$WORK/data" "$WORK/back"
+    guest_takes 60 "timeout $((50 * TIME_FACTOR)) nc -l -p 5002 -e cat /tmp/data" tcp_take "$address" 5002 "$WORK/back" &&
+        cmp "$WORK/data" "$WORK/back" && return
+    show_network
+    return 1
+}
+
+# Both ends of the connection, what the card counted, and whether frames still come and go.
+show_network() {
+    local before
+    echo 'the host'"'"'s end:'
+    ls -l "$WORK/data" "$WORK/back"
+    ss -tinm "dst $address"
+    ip -s link show dev "$(ip -o -4 addr show | awk -v host="$host/30" '$4 == host { print $2 }')"
+    ping -c 3 -W 10 "$address"
+    show_threads
+    echo 'the guest'"'"'s end:'
+    before=$(wc -l <"$WORK/out")
+    echo 'ls -l /tmp/data; netstat -tn; ip -s link show dev eth0; cat /proc/uptime /proc/interrupts; echo SHOWN' >&3
+    guest_printed 60 '^SHOWN' "$before"
+    tail -n "+$((before + 1))" "$WORK/out" | tr -d '\r'
 }
 
 guest_start --cpus 1 --host-ip "$host" --netmask 255.255.255.252 --mac 02:11:22:33:44:54

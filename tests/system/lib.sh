@@ -64,9 +64,9 @@ wait_until() { # SECONDS COMMAND…
     done
 }
 
-# vmsup start with the test's own runtime folder and ids.
+# vmsup start with the test's own runtime folder and ids. In the foreground it lasts as long as the VM: START_SECONDS is for both.
 start() { # ARGUMENTS…
-    timeout --kill-after=5 $((30 * TIME_FACTOR)) "$VMSUP" start --runtime-dir "$RUN" --uid-range "$FIRST_UID:64" "$@"
+    timeout --kill-after=5 $((${START_SECONDS:-30} * TIME_FACTOR)) "$VMSUP" start --runtime-dir "$RUN" --uid-range "$FIRST_UID:64" "$@"
 }
 
 stop() { # ARGUMENTS…
