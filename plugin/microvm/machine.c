@@ -17,6 +17,9 @@
 #define MSR_MTRR_DEFAULT_TYPE 0x2ff
 #define MTRR_ENABLED 0x800
 #define MTRR_WRITE_BACK 0x6
+/* Which inputs of a PC's first and second interrupt controller can be made level-triggered. */
+#define PIC_LEVELS 0xf8
+#define SECOND_PIC_LEVELS 0xde
 
 struct vcpu_start {
     struct machine *machine;
@@ -103,6 +106,20 @@ look_at_processor(struct machine *machine)
     return vmsup_get_supported_cpuid(machine->vm, CPUID_ENTRIES_MAX, machine->cpuid.entry, &machine->cpuid.count);
 }
 
+/*
+ * Interrupts below 16 reach a PC's two interrupt controllers beside the IOAPIC, and these begin with nothing masked. The guest is told of
+ * neither: where its first processor leaves LINT0 as it found it, an interrupt would come twice, once as an exception.
+ */
+static int
+mask_legacy_controllers(struct machine *machine)
+{
+    const struct kvm_pic_state first = { .imr = UINT8_MAX, .elcr_mask = PIC_LEVELS };
+    const struct kvm_pic_state second = { .imr = UINT8_MAX, .elcr_mask = SECOND_PIC_LEVELS };
+    int result = vmsup_set_pic_state(machine->vm, true, &first);
+
+    return result < 0 ? result : vmsup_set_pic_state(machine->vm, false, &second);
+}
+
 int
 machine_create(struct machine *machine, const struct options *options, const char **what)
 {
@@ -113,6 +130,9 @@ machine_create(struct machine *machine, const struct options *options, const cha
     if ((result = vmsup_connect(&machine->vm)) < 0 || (result = machine->shutdown = vmsup_get_shutdown_eventfd(machine->vm)) < 0)
         return result;
     if ((result = create_memory(machine, options, what)) < 0)
+        return result;
+    *what = "the interrupt controllers";
+    if ((result = mask_legacy_controllers(machine)) < 0)
         return result;
     *what = "the processor";
     return look_at_processor(machine);

@@ -78,6 +78,7 @@ static struct fake {
     size_t memory_count, io_count, irq_count, range_count;
     const char *granted; /* the one name that is, or NULL */
     int granted_fd, tap;
+    struct kvm_pic_state pic[2];
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Gives back what the last test had the library make. */
@@ -252,6 +253,15 @@ int
 vmsup_irq_event_get_resample_fd(struct vmsup_irq *irq)
 {
     return irq->note.other;
+}
+
+int
+vmsup_set_pic_state(struct vmsup *self, bool primary, const struct kvm_pic_state *state)
+{
+    (void)self;
+    FAKE_CALL();
+    fake.pic[primary ? 0 : 1] = *state;
+    return 0;
 }
 
 int

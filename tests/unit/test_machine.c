@@ -44,6 +44,10 @@ test_create(void **state)
     assert_int_equal(fake.memory[0].note.length, 64 * MIB);
     assert_int_equal(fake.memory[0].note.offset, 0);
     assert_int_equal(fake.memory[0].note.value, false);
+    assert_int_equal(fake.pic[0].imr, 0xff);
+    assert_int_equal(fake.pic[0].elcr_mask, 0xf8);
+    assert_int_equal(fake.pic[1].imr, 0xff);
+    assert_int_equal(fake.pic[1].elcr_mask, 0xde);
     unmap_memory();
 }
 
@@ -98,7 +102,7 @@ test_create_failures(void **state)
         assert_non_null(what);
         failed++;
     }
-    assert_int_equal(failed, 7);
+    assert_int_equal(failed, 9);
 }
 
 static void
