@@ -29,7 +29,7 @@
 #define MADT_ENABLED 1
 #define LOCAL_APIC_IDS 255
 
-_Static_assert(LAYOUT_VIRTIO_SLOTS <= 10, "a slot's name has one digit");
+_Static_assert(LAYOUT_VIRTIO_SLOTS <= 16, "a slot's name has one hexadecimal digit");
 
 struct table_header {
     char signature[4];
@@ -198,7 +198,7 @@ describe_button(struct aml *aml)
 static void
 describe_virtio(struct aml *aml, uint32_t slot)
 {
-    const char name[] = { 'V', 'R', '0', (char)('0' + slot), '\0' };
+    const char name[] = { 'V', 'R', '0', "0123456789ABCDEF"[slot], '\0' };
     size_t device, resources;
 
     device = aml_device_begin(aml, name);
@@ -209,7 +209,7 @@ describe_virtio(struct aml *aml, uint32_t slot)
     aml_name(aml, "_CRS");
     resources = aml_resources_begin(aml);
     aml_memory(aml, (uint32_t)(LAYOUT_VIRTIO_START + slot * LAYOUT_VIRTIO_LENGTH), LAYOUT_VIRTIO_LENGTH);
-    aml_interrupt(aml, LAYOUT_VIRTIO_GSI + slot, AML_EDGE);
+    aml_interrupt(aml, LAYOUT_VIRTIO_GSI(slot), AML_EDGE);
     aml_resources_end(aml, resources);
     aml_end(aml, device);
 }

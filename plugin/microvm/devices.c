@@ -86,7 +86,7 @@ plug(struct devices *devices, struct machine *machine, struct virtio_device *dev
 
     if (slot == LAYOUT_VIRTIO_SLOTS)
         return -ENOSPC;
-    result = machine_add_interrupt(machine, LAYOUT_VIRTIO_GSI + slot, &config.interrupt, &resample);
+    result = machine_add_interrupt(machine, LAYOUT_VIRTIO_GSI(slot), &config.interrupt, &resample);
     if (result == 0)
         result = virtio_mmio_create(&config, device, &mmio);
     if (result == 0)

@@ -24,8 +24,9 @@
 /* Each slot has one virtio device at most: a page of registers and an interrupt of its own. */
 #define LAYOUT_VIRTIO_START 0xfeb00000ULL
 #define LAYOUT_VIRTIO_LENGTH 0x1000ULL
-#define LAYOUT_VIRTIO_SLOTS 8
-#define LAYOUT_VIRTIO_GSI 16
+#define LAYOUT_VIRTIO_SLOTS 16
+/* First those that no ISA device has had on any PC, then 8 to 15: this machine has none of the devices that used to have them. */
+#define LAYOUT_VIRTIO_GSI(slot) (8 + ((slot) + 8) % 16)
 
 #define LAYOUT_IOAPIC 0xfec00000U
 #define LAYOUT_IOAPIC_ID 0

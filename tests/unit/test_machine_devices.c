@@ -8,7 +8,7 @@
 #define MIB (1ULL << 20)
 
 /* Machines live as long as the process, each with all that it has: a test has one of its own. */
-static struct machine machine[6];
+static struct machine machine[8];
 static struct devices devices;
 
 static void
@@ -57,7 +57,7 @@ check_virtio(uint32_t count)
 {
     assert_int_equal(devices.virtio_count, count);
     for (uint32_t slot = 0; slot < LAYOUT_VIRTIO_SLOTS; slot++)
-        assert_int_equal(interrupts(LAYOUT_VIRTIO_GSI + slot), slot < count ? 1 : 0);
+        assert_int_equal(interrupts(LAYOUT_VIRTIO_GSI(slot)), slot < count ? 1 : 0);
     for (size_t i = 0; i < fake.io_count; i++) {
         assert_int_equal(fake.io[i].note.kind, VMSUP_ADDRESS_SPACE_MMIO);
         assert_true(fake.io[i].note.start >= LAYOUT_VIRTIO_START);
@@ -102,6 +102,29 @@ test_disk(void **state)
     assert_int_equal(devices_create(&devices, &machine[1], &options, &what), 0);
     check_virtio(2);
     check_apart();
+}
+
+/* As many as there is room for, and one more. */
+static void
+test_all_slots(void **state)
+{
+    struct options options = { .memory = 32 * MIB, .disk_count = OPTIONS_DISKS_MAX, .balloon = true };
+    const char *what = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < options.disk_count; i++)
+        options.disk[i] = (struct options_disk){ .name = "disk", .serial = "disk", .queues = 1 };
+    for (int i = 6; i < 8; i++) {
+        create_machine(&machine[i], &options);
+        fake.granted = "disk";
+        fake.granted_fd = memfd_create("disk", MFD_CLOEXEC);
+        assert_true(fake.granted_fd >= 0);
+        assert_int_equal(devices_create(&devices, &machine[i], &options, &what), options.console ? -ENOSPC : 0);
+        check_virtio(LAYOUT_VIRTIO_SLOTS);
+        check_apart();
+        options.console = true;
+    }
+    assert_string_equal(what, "the memory balloon");
 }
 
 /* What is no TAP is no network. */
@@ -168,7 +191,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_platform), cmocka_unit_test(test_disk), cmocka_unit_test(test_net), cmocka_unit_test(test_vsock),
-        cmocka_unit_test(test_console_and_balloon),
+        cmocka_unit_test(test_console_and_balloon), cmocka_unit_test(test_all_slots),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

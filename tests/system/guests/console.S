@@ -5,7 +5,7 @@
 #define POWER 0x600
 #define DEVICES 0xfeb00000
 #define DEVICE_LENGTH 0x1000
-#define DEVICES_END 0xfeb08000
+#define DEVICES_END 0xfeb10000
 #define CONSOLE 3
 #define BALLOON 5
 

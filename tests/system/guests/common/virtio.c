@@ -35,7 +35,7 @@ driver_find(struct driver *driver, uint32_t id)
 {
     for (unsigned slot = 0; slot < LAYOUT_VIRTIO_SLOTS; slot++) {
         driver->registers = LAYOUT_VIRTIO_START + slot * LAYOUT_VIRTIO_LENGTH;
-        driver->gsi = LAYOUT_VIRTIO_GSI + slot;
+        driver->gsi = LAYOUT_VIRTIO_GSI(slot);
         if (driver_read(driver, VIRTIO_MMIO_MAGIC_VALUE) == MAGIC && driver_read(driver, VIRTIO_MMIO_VERSION) == 2 &&
             driver_read(driver, VIRTIO_MMIO_DEVICE_ID) == id)
             return;
