@@ -59,6 +59,7 @@ check_host 'nothing was left behind' "$WORK/before"
 
 # shellcheck disable=SC2317
 use() { # GRANT: what the plugin says of it, in the background
+    : >"$WORK/said"
     timeout $((30 * TIME_FACTOR)) "$VMSUP" start -f --runtime-dir "$RUN" --uid-range "$FIRST_UID:64" --grant "$1" --plugin "$ACTOR" user -- grant a \
         >"$WORK/said" 2>"$WORK/err" </dev/null &
     USER_VM=$!
