@@ -156,7 +156,7 @@ options_add_disk(struct options *options, const char *text, struct failure *fail
 int
 options_add_image(struct options *options, const char *option, const char *path, struct failure *failure)
 {
-    struct options_grant grant = { .option = option };
+    struct options_grant grant = { .option = option, .lock = true };
 
     if (path[0] == '\0' || strlen(path) >= PATH_MAX)
         return failure_set(failure, EX_USAGE, -EINVAL, "%s is \"%.128s\": expected the path of a file", option, path);

@@ -12,7 +12,10 @@ int options_add_grant(struct options *options, const char *text, struct failure 
 /* PATH[,FLAG…]: the next disk. `text` must live as long as the options. */
 int options_add_disk(struct options *options, const char *text, struct failure *failure);
 
-/* A path as it stands, read-only: `option` is "--kernel" or "--initrd", a string that lives on, and the name is what follows its dashes. */
+/*
+ * A path as it stands, read-only and locked: `option` is "--kernel" or "--initrd", a string that lives on, and the name is what follows its
+ * dashes.
+ */
 int options_add_image(struct options *options, const char *option, const char *path, struct failure *failure);
 
 int options_set_memory(struct options *options, const char *text, struct failure *failure);

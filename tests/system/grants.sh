@@ -129,6 +129,8 @@ list >"$WORK/list"
 check 'list says so' grep -qE '^demo +stopped +guest reset: .*exit code 104' "$WORK/list"
 expect 'with two disks and a network' 0 'guest powered off' start -f --kernel "$guests/off" --initrd "$file" --disk "$disk" --disk "$file,ro" \
     --cmdline 'console=ttyS0 quiet' "${network[@]}" demo
+expect 'an initrd that the guest could write' $CONFIG 'is granted as initrd already: expected each once, or all read-only' \
+    start -f --kernel "$guests/off" --initrd "$file" --disk "$file" demo
 check 'in the background' start --kernel "$guests/idle" --disk "$disk" demo
 # How often each process holds it: the supervisor its lock, vmproc nothing, the plugin what it was given.
 holders() { # FILE
@@ -139,7 +141,8 @@ holders() { # FILE
     done
 }
 check 'who holds the disk' diff <(printf '%s\n' 'supervisor 1' 'vmproc 0' 'microvm 1') <(holders "$disk")
-check 'who holds the kernel' diff <(printf '%s\n' 'supervisor 0' 'vmproc 0' 'microvm 1') <(holders "$(realpath "$guests/idle")")
+check 'who holds the kernel' diff <(printf '%s\n' 'supervisor 1' 'vmproc 0' 'microvm 1') <(holders "$(realpath "$guests/idle")")
+expect 'its kernel is nobody'"'"'s to write' $TEMPFAIL 'is locked by another process' start -f --kernel "$guests/off" --disk "$guests/idle" other
 expect 'its disk is locked' $TEMPFAIL 'is locked by another process' start -f --kernel "$guests/off" --disk "$disk" other
 check 'it is stopped' stop --now demo
 expect 'and its disk is free' 0 'guest powered off' start -f --kernel "$guests/off" --disk "$disk" other

@@ -139,7 +139,8 @@ test_machine(void **state)
     assert_string_equal(options.grants[0].name, "kernel");
     assert_string_equal(options.grants[0].path, "/boot/k,1");
     assert_string_equal(options.grants[1].name, "initrd");
-    assert_false(options.grants[0].writable || options.grants[1].writable || options.grants[0].lock);
+    assert_false(options.grants[0].writable || options.grants[1].writable);
+    assert_true(options.grants[0].lock && options.grants[1].lock);
     assert_string_equal(options.grants[2].name, "disk0");
     assert_true(options.grants[2].writable && options.grants[2].lock && !options.grants[2].direct);
     assert_null(options.grants[2].flags);
