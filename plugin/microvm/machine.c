@@ -70,6 +70,8 @@ create_pages(uint64_t length, uint32_t **pages, int *fd)
     if (host == MAP_FAILED || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
         int result = -errno;
 
+        if (host != MAP_FAILED)
+            munmap(host, length);
         close(*fd);
         return result;
     }
@@ -87,6 +89,8 @@ machine_add_pages(struct machine *machine, uint64_t start, uint64_t length, uint
         return result;
     result = vmsup_create_memory(machine->vm, fd, 0, length, start, true, false, &slot);
     close(fd);
+    if (result < 0)
+        munmap(*pages, length);
     return result;
 }
 

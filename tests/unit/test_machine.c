@@ -141,6 +141,47 @@ test_objects(void **state)
     unmap_memory();
 }
 
+static bool
+is_mapped(const char *name)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    bool found = false;
+    char line[512];
+
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps) != NULL)
+        found |= strstr(line, name) != NULL;
+    fclose(maps);
+    return found;
+}
+
+/* The guest reads what is written here; where it cannot be shown them, nothing is left of them. */
+static void
+test_pages(void **state)
+{
+    const size_t descriptors = scratch_count_descriptors();
+    const struct options options = some_options();
+    uint32_t *pages = NULL;
+    const char *what;
+
+    (void)state;
+    fake_reset(1);
+    assert_int_equal(machine_create(&machine, &options, &what), 0);
+    assert_int_equal(machine_add_pages(&machine, 0xfeb00000, 0, &pages), -EINVAL);
+    fake.fail_at = fake.calls + 1;
+    assert_int_equal(machine_add_pages(&machine, 0xfeb00000, 2 * LAYOUT_PAGE, &pages), FAKE_FAILURE);
+    assert_false(is_mapped("memfd:registers"));
+    assert_int_equal(machine_add_pages(&machine, 0xfeb00000, 2 * LAYOUT_PAGE, &pages), 0);
+    assert_true(is_mapped("memfd:registers"));
+    assert_int_equal(fake.memory[1].note.start, 0xfeb00000);
+    assert_int_equal(fake.memory[1].note.length, 2 * LAYOUT_PAGE);
+    assert_int_equal(fake.memory[1].note.value, true);
+    assert_int_equal(pages[2 * LAYOUT_PAGE / sizeof *pages - 1], 0);
+    assert_int_equal(scratch_count_descriptors(), descriptors);
+    munmap(pages, 2 * LAYOUT_PAGE);
+    unmap_memory();
+}
+
 static void
 read_seven(void *device, uint64_t offset, uint8_t *data, size_t size)
 {
@@ -238,6 +279,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create),  cmocka_unit_test(test_create_large), cmocka_unit_test(test_create_failures),
         cmocka_unit_test(test_objects), cmocka_unit_test(test_run),          cmocka_unit_test(test_start_fails),
+        cmocka_unit_test(test_pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
