@@ -1,5 +1,6 @@
 #include "plugin/microvm/devices.h"
 
+#include "common/log.h"
 #include "plugin/microvm/i8042.h"
 #include "plugin/microvm/layout.h"
 #include "plugin/microvm/virtio_balloon.h"
@@ -12,6 +13,7 @@
 #include "proto/host.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,6 +96,19 @@ plug(struct devices *devices, struct machine *machine, struct virtio_device *dev
     return result;
 }
 
+/* Says the whole reason. */
+static int __attribute__((format(printf, 3, 4)))
+refuse(struct devices *devices, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_vwrite(LOG_LEVEL_ERROR, format, arguments);
+    va_end(arguments);
+    devices->told = true;
+    return error;
+}
+
 static int
 add_disk(struct devices *devices, struct machine *machine, const struct options_disk *disk)
 {
@@ -104,6 +119,8 @@ add_disk(struct devices *devices, struct machine *machine, const struct options_
     struct virtio_blk *blk;
     int result;
 
+    if (settings.fd == -ENOENT)
+        return refuse(devices, settings.fd, "--disk: nothing is granted as %s: expected --disk or --grant of vmsup start", disk->name);
     if (settings.fd < 0)
         return settings.fd;
     result = virtio_blk_create(&machine->memory, &settings, &blk);
@@ -122,7 +139,7 @@ add_disks(struct devices *devices, struct machine *machine, const struct options
 
 /* The VM's TAP is the first queue; the others are granted as net1, net2 and so on. */
 static int
-find_taps(struct virtio_net_settings *settings, unsigned count)
+find_taps(struct devices *devices, struct virtio_net_settings *settings, unsigned count)
 {
     char name[sizeof "net" + 3 * sizeof count];
 
@@ -130,6 +147,9 @@ find_taps(struct virtio_net_settings *settings, unsigned count)
     for (unsigned i = 1; i < count; i++) {
         snprintf(name, sizeof name, "net%u", i);
         settings->tap[i] = vmsup_granted_fd(name);
+        if (settings->tap[i] == -ENOENT)
+            return refuse(devices, -ENOENT, "--net: queues=%u, but nothing is granted as %s: expected --net-queues %u of vmsup start",
+                          count, name, count);
         if (settings->tap[i] < 0)
             return settings->tap[i];
     }
@@ -148,13 +168,15 @@ add_net(struct devices *devices, struct machine *machine, const struct options *
     if (!options->net.present)
         return 0;
     result = vmsup_net_get_config(machine->vm, &config);
+    if (result == -ENODATA)
+        return refuse(devices, result, "--net: the VM has no network: expected --host-ip, --netmask and --mac of vmsup start");
     if (result < 0)
         return result;
     header = virtio_net_has_header(config.tap_fd);
     if (header < 0)
         return header;
     settings.tap[0] = config.tap_fd;
-    result = find_taps(&settings, options->net.queues);
+    result = find_taps(devices, &settings, options->net.queues);
     if (result < 0)
         return result;
     settings.vnet_header = header == 1;
@@ -284,5 +306,7 @@ devices_create(struct devices *devices, struct machine *machine, const struct op
         *what = device_table[i].what;
         result = device_table[i].add(devices, machine, options);
     }
+    if (devices->told)
+        *what = NULL;
     return result;
 }

@@ -21,9 +21,10 @@ struct devices {
     struct virtio_balloon *balloon; /* NULL: none */
     uint32_t *virtio_pages;
     uint32_t virtio_count;
+    bool told; /* why there is one not */
 };
 
-/* 0, or a negative errno and what failed. */
+/* 0, or a negative errno and what failed; NULL where the log has the whole reason. */
 int devices_create(struct devices *devices, struct machine *machine, const struct options *options, const char **what);
 
 #endif

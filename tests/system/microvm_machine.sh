@@ -6,6 +6,7 @@ source "$(dirname "$0")/lib.sh"
 
 guests=$BUILD/tests/system/guests
 OVERHEAD_MAX=6144 # KiB
+network=(--host-ip 10.118.0.1 --netmask 255.255.255.252 --mac 02:11:22:33:44:55)
 snapshot >"$WORK/before"
 
 printf 'RAM disk' >"$WORK/initrd"
@@ -53,6 +54,13 @@ refused 'a program is no kernel' 'the kernel takes .* from address 0 on' --kerne
 refused 'a command line that is too long' 'the command line has 2048 characters, the kernel takes 2047$' --kernel "$guests/pvh" \
     --cmdline "$long" demo
 refused 'a feature that nobody knows' '--cpu-mask: warp is neither' --kernel "$guests/pvh" demo -- --cpu-mask warp
+refused 'a disk that is no grant' '--disk: nothing is granted as disk0: expected --disk or --grant of vmsup start$' \
+    --kernel "$guests/pvh" demo -- --disk disk0
+refused 'a network card without a network' '--net: the VM has no network: expected --host-ip, --netmask and --mac of vmsup start$' \
+    --kernel "$guests/pvh" demo -- --net
+refused 'more queues than its TAP has' \
+    '--net: queues=3, but nothing is granted as net2: expected --net-queues 3 of vmsup start$' "${network[@]}" --net-queues 2 \
+    --kernel "$guests/pvh" demo -- --net=queues=3
 refused 'more memory than the host has' '--memory: the host has less than that' --memory 1024G --kernel "$guests/pvh" demo
 # Huge pages are taken from the host for as long as one machine runs, where it has them.
 pages=/sys/kernel/mm/hugepages/hugepages-2048kB
@@ -88,8 +96,8 @@ threads_of() { # PID
     cat "/proc/$1"/task/*/comm | sort | tr '\n' ' '
 }
 
-start -f -c 2 --memory 256M --disk "$WORK/disk" --host-ip 10.118.0.1 --netmask 255.255.255.252 --mac 02:11:22:33:44:55 \
-    --kernel "$guests/idle" demo </dev/null >"$WORK/idle" 2>"$WORK/log" &
+start -f -c 2 --memory 256M --disk "$WORK/disk" "${network[@]}" --kernel "$guests/idle" demo \
+    </dev/null >"$WORK/idle" 2>"$WORK/log" &
 running=$!
 check 'a machine runs' wait_until 10 test -s "$WORK/idle"
 supervisor=$(cat "$RUN/demo/pid")

@@ -93,7 +93,7 @@ test_disk(void **state)
     (void)state;
     create_machine(&machine[1], &options);
     assert_int_equal(devices_create(&devices, &machine[1], &options, &what), -ENOENT);
-    assert_string_equal(what, "a disk");
+    assert_null(what);
     create_machine(&machine[1], &options);
     fake.granted = "disk0";
     fake.granted_fd = memfd_create("disk", MFD_CLOEXEC);
