@@ -11,6 +11,7 @@
  *   lost      runs guest code where there is none
  *   echo      prints its arguments, then its input, a line at a time, until the input ends; then exits 0
  *   network   prints what net_get_config gives, then as idle
+ *   queue     leaves the TAP's second queue unused and then uses it again; then as idle
  *   eat       takes memory and writes it, as much as it gets, up to 1 GiB; then as idle
  *   flood     writes log lines as fast as it can, then as idle
  *   silent    connects, never calls start, and does not mind that the VM is ending
@@ -26,12 +27,15 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -240,6 +244,19 @@ print_outcome(const char *what, long result)
 }
 
 static void
+use_queue(void)
+{
+    struct ifreq request = { .ifr_flags = IFF_DETACH_QUEUE };
+    const int queue = vmsup_granted_fd("net1");
+
+    check(queue, "granted_fd");
+    print_outcome("detach", ioctl(queue, TUNSETQUEUE, &request));
+    request.ifr_flags = IFF_ATTACH_QUEUE;
+    print_outcome("attach", ioctl(queue, TUNSETQUEUE, &request));
+    fflush(stdout);
+}
+
+static void
 use_grant(const char *name)
 {
     struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
@@ -269,6 +286,8 @@ main(int argc, char **argv)
         use_grant(argc > 2 ? argv[2] : "");
     if (strcmp(part, "network") == 0)
         print_network(vm);
+    if (strcmp(part, "queue") == 0)
+        use_queue();
     if (strcmp(part, "group") == 0)
         return print_group(argc > 2 ? argv[2] : "/");
     if (strcmp(part, "rude") == 0)

@@ -45,6 +45,14 @@ wait "$running" || status=$?
 check "stop ends it with 113, not $status" test "$status" = 113
 check_host 'the link is gone' "$WORK/before"
 
+start -f "${network[@]}" --net-queues 2 --grace 200 --plugin "$ACTOR" demo -- queue </dev/null >"$WORK/output" 2>"$WORK/log" &
+running=$!
+check 'a plugin says which of its queues it uses' wait_until 10 grep -qx 'attach: done' "$WORK/output"
+check 'and which it does not' grep -qx 'detach: done' "$WORK/output"
+stop --now demo 2>/dev/null
+wait "$running"
+check_host 'nothing was left behind by two queues' "$WORK/before"
+
 check 'a VM with a network whose supervisor is to be killed runs' start "${network[@]}" --plugin "$ACTOR" demo -- network
 kill -KILL "$(cat "$RUN/demo/pid")"
 check 'its link goes with it' wait_until 10 no_new_link
