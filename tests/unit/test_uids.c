@@ -137,6 +137,8 @@ test_at_once(void **state)
             _exit(read(hold[0], &(char){ 0 }, 1) != 0);
         }
     }
+    /* Where one of them fails, the read behind the last answer does. */
+    close(results[1]);
     for (int i = 0; i < 12; i++) {
         assert_int_equal(read(results[0], pair, sizeof pair), sizeof pair);
         for (size_t each = 0; each < 2; each++) {
@@ -154,7 +156,6 @@ test_at_once(void **state)
     }
     close(hold[0]);
     close(results[0]);
-    close(results[1]);
     close(base);
 }
 
