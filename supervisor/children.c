@@ -1,6 +1,7 @@
 #include "supervisor/children.h"
 
 #include "common/fd.h"
+#include "proto/vcpu_channel.h"
 #include "proto/wire.h"
 #include "supervisor/exit_codes.h"
 #include "supervisor/hold.h"
@@ -22,7 +23,7 @@
 /* Of what is granted; all that comes before it is fixed. */
 #define GRANTS_NUMBER 4
 #define GRANTS_VARIABLE "VMSUP_FDS"
-#define ENVIRONMENT_MAX 8
+#define ENVIRONMENT_MAX 9
 
 _Static_assert(GRANTS_NUMBER + GRANTS_MAX <= JAIL_FDS_MAX, "a jail takes all that may be granted");
 
@@ -190,9 +191,10 @@ start_vmproc(const struct children_plan *plan, struct children *children, const 
 
 /* Nothing of the supervisor's environment but what a terminal program may want to know. */
 static int
-make_environment(const struct grants *grants, char *environment[ENVIRONMENT_MAX])
+make_environment(const struct children_plan *plan, char *environment[ENVIRONMENT_MAX])
 {
     static const char *const passed[] = { "PATH", "LANG", "TERM" };
+    const struct grants *grants = plan->grants;
     size_t count = 0;
     int result = 0;
 
@@ -204,6 +206,9 @@ make_environment(const struct grants *grants, char *environment[ENVIRONMENT_MAX]
     }
     if (asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE, PLUGIN_SOCKET_NUMBER) < 0 ||
         asprintf(&environment[count++], "%s=%d", WIRE_SOCKET_VARIABLE_ORIGINAL, PLUGIN_SOCKET_NUMBER) < 0)
+        result = -ENOMEM;
+    if (!plan->options->exit_pipes &&
+        asprintf(&environment[count++], "%s=%s", VCPU_CHANNEL_VARIABLE, VCPU_CHANNEL_VERSION_TEXT) < 0)
         result = -ENOMEM;
     if (grants->count > 0 && (environment[count++] = grants_describe(grants, GRANTS_VARIABLE, GRANTS_NUMBER)) == NULL)
         result = -ENOMEM;
@@ -308,7 +313,7 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
         .program = plan->plugin_program,
         .key = plan->key,
     };
-    int result = argv == NULL ? -ENOMEM : make_environment(plan->grants, environment);
+    int result = argv == NULL ? -ENOMEM : make_environment(plan, environment);
 
     if (options->plugin == NULL)
         empty_room(&jail);

@@ -4,6 +4,7 @@
 #include "supervisor/memory.h"
 #include "supervisor/options_list.h"
 #include "supervisor/options_machine.h"
+#include "supervisor/options_time.h"
 #include "supervisor/options_value.h"
 #include "supervisor/runtime.h"
 #include "supervisor/tap.h"
@@ -233,27 +234,31 @@ handle_uid_range(struct parse *parse, const char *name, const char *value)
 }
 
 static int
-take_grace(struct parse *parse, const char *name, const char *value, unsigned int *grace)
-{
-    uint64_t number;
-
-    if (value_number(value, 0, OPTIONS_GRACE_MAX, &number) < 0)
-        return failure_set(parse->failure, EX_USAGE, -EINVAL, "--%s is \"%.128s\": expected milliseconds, from 0 to %d", name, value,
-                           OPTIONS_GRACE_MAX);
-    *grace = (unsigned int)number;
-    return 0;
-}
-
-static int
 handle_grace(struct parse *parse, const char *name, const char *value)
 {
-    return take_grace(parse, name, value, &parse->options->grace);
+    return options_set_grace(name, value, &parse->options->grace, parse->failure);
 }
 
 static int
 handle_guest_grace(struct parse *parse, const char *name, const char *value)
 {
-    return take_grace(parse, name, value, &parse->options->guest_grace);
+    return options_set_grace(name, value, &parse->options->guest_grace, parse->failure);
+}
+
+static int
+handle_exit_spin(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    return options_set_exit_spin(parse->options, value, parse->failure);
+}
+
+static int
+handle_exit_pipes(struct parse *parse, const char *name, const char *value)
+{
+    (void)name;
+    (void)value;
+    parse->options->exit_pipes = true;
+    return 0;
 }
 
 static int
@@ -331,6 +336,8 @@ static const struct {
     { "uid-range", required_argument, handle_uid_range },
     { "grace", required_argument, handle_grace },
     { "guest-grace", required_argument, handle_guest_grace },
+    { "exit-spin", required_argument, handle_exit_spin },
+    { "exit-pipes", no_argument, handle_exit_pipes },
     { "memory-max", required_argument, handle_memory_max },
     { "disable-sandbox", no_argument, handle_disable_sandbox },
     { "log-level", required_argument, handle_log_level },
@@ -427,6 +434,7 @@ set_defaults(struct options *options)
         .uid_count = OPTIONS_UID_COUNT_DEFAULT,
         .grace = OPTIONS_GRACE_DEFAULT,
         .guest_grace = OPTIONS_GUEST_GRACE_DEFAULT,
+        .exit_spin = OPTIONS_EXIT_SPIN_DEFAULT,
         .log_level = LOG_LEVEL_INFO,
         .runtime_dir = OPTIONS_RUNTIME_DIR_DEFAULT,
     };

@@ -30,6 +30,10 @@
 #define OPTIONS_GRACE_DEFAULT 1000
 /* A system that is told to turn itself off ends its services first. */
 #define OPTIONS_GUEST_GRACE_DEFAULT 10000
+
+/* In microseconds. */
+#define OPTIONS_EXIT_SPIN_MAX 10000
+#define OPTIONS_EXIT_SPIN_DEFAULT 100
 #define OPTIONS_RUNTIME_DIR_DEFAULT "/run/vmsup"
 /* Of --grant, --kernel, --initrd and --disk together. */
 #define OPTIONS_GRANTS_MAX 32
@@ -100,6 +104,8 @@ struct options {
     uint32_t uid_count;
     unsigned int grace;       /* of the plugin, in milliseconds */
     unsigned int guest_grace; /* of microvm's guest */
+    unsigned int exit_spin;   /* of the vCPUs' channels, in microseconds */
+    bool exit_pipes;          /* the plugin gets pipes, and no channels */
     uint64_t memory_max; /* bytes; 0: none given */
     enum log_level log_level;
     const char *runtime_dir; /* absolute */

@@ -58,6 +58,7 @@ vmproc_link_send_setup(struct vmproc_link *link, const struct options *options, 
     memcpy(mac, options->mac, sizeof mac);
     setup.cpu_count = options->cpus;
     setup.memory_limit = memory_limit;
+    setup.exit_spin = options->exit_spin * 1000;
     setup.log_level = (uint32_t)options->log_level;
     setup.has_network = options->has_network;
     if (options->has_network) {

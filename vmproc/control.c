@@ -121,6 +121,7 @@ read_setup(const ControlSetup *setup, struct message_fds *fds, struct vm_config 
     config->kvm = fd_take(&fds->fd[SETUP_KVM]);
     config->vcpu_count = setup->cpu_count;
     config->memory_limit = setup->memory_limit;
+    config->exit_spin = setup->exit_spin;
     config->network.tap = -1;
     if (setup->has_network) {
         config->network.tap = fd_take(&fds->fd[SETUP_TAP]);

@@ -40,6 +40,7 @@ static const struct entry table[] = {
     ENTRY(START, START, empty, run_start),
     ENTRY(SET_CALL_HINT, SET_CALL_HINT, empty, access_set_call_hint),
     ENTRY(DIRTY_LOG, DIRTY_LOG, memory_dirty_log, memory_get_dirty_log),
+    ENTRY(GET_VCPU_CHANNELS, GET_VCPU_CHANNELS, empty, channels_get),
 };
 
 #define TABLE_SIZE (sizeof table / sizeof table[0])

@@ -77,6 +77,10 @@ create_handler memory_create;
 request_handler memory_get_dirty_log;
 void memory_destroy(struct vm *vm, struct object *object);
 
+/* channels.c */
+request_handler channels_get;
+void channels_destroy(struct vm *vm);
+
 /* io_event.c */
 create_handler io_event_create;
 void io_event_destroy(struct vm *vm, struct object *object);

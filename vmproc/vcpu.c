@@ -177,9 +177,7 @@ run_thread(void *context)
             run_guest(vcpu);
     }
     vm_wait_until_told(vcpu->vm);
-    /* The plugin's wait fails. The request pipe stays open: its next resume must not die of SIGPIPE. */
-    fd_close(&vcpu->response_write);
-    atomic_store(&vcpu->done, true);
+    vcpu_hang_up(vcpu);
     vm_notify(vcpu->vm);
     return NULL;
 }
@@ -224,8 +222,7 @@ vcpu_kick_to_end(struct vcpu *vcpu)
     if (vcpu->started) {
         kick(vcpu);
     } else if (!atomic_load(&vcpu->done)) {
-        fd_close(&vcpu->response_write);
-        atomic_store(&vcpu->done, true);
+        vcpu_hang_up(vcpu);
     }
 }
 

@@ -1,11 +1,13 @@
 /*
- * One vCPU: a thread that enters the guest, tells the plugin over a pair of pipes what the guest did, and waits for its
+ * One vCPU: a thread that enters the guest, tells the plugin over pipes or a channel what the guest did, and waits for its
  * resume. The server's thread makes, starts, pauses and ends it; everything under "the thread's own" belongs to the
  * vCPU's thread once vcpu_start() has been called. Nothing is allocated after vcpu_new(): the buffers are of fixed
  * size, and their pages come as they are used.
  *
  *   vcpu.c          creation, the thread, kicks
+ *   vcpu_link.c     what the plugin is told and asks: over the pipes, or where it has asked for it over the channel
  *   vcpu_pipe.c     framing: requests in, responses out
+ *   vcpu_channel.c  the same in shared memory
  *   vcpu_exit.c     why KVM_RUN came back, and the events that the plugin gets of it
  *   vcpu_request.c  what the plugin may ask while an event is held
  *   vcpu_state.c    registers, with as few ioctls as can be
@@ -15,6 +17,7 @@
 
 #include "proto/message.h"
 #include "proto/plugin.pb-c.h"
+#include "proto/vcpu_channel.h"
 #include "vmproc/cpuid_table.h"
 #include "vmproc/limits.h"
 #include "vmproc/vm.h"
@@ -81,9 +84,15 @@ struct vcpu {
     bool init_unread;     /* INIT has not been asked for yet */
     bool at_init;         /* the resume that comes is INIT's */
     uint64_t sync_wanted; /* KVM_SYNC_X86_… that came to be needed: asked for with every exit, until it is no more */
-    unsigned sync_unused; /* exits since anything of it was looked at */
+    uint64_t sync_looked; /* what of it was looked at, these last sync_age exits */
+    unsigned sync_age;
     uint64_t sync_valid;  /* which of run->s.regs are the vCPU's present state */
     bool sync_can_apply;  /* the next KVM_RUN is sure to take run->s.regs where marked dirty */
+    struct vcpu_channel *channel; /* NULL: the pipes serve. Shared with the plugin, who may write to it at any time */
+    struct vcpu_channel_wait wait;
+    uint32_t request_seen; /* the last sequence number of a request */
+    uint32_t response_sequence;
+    uint32_t ring_tail;
     uint8_t *request;     /* WIRE_VCPU_MESSAGE_MAX bytes, of which so many are there, and so many are done with */
     size_t request_size;
     size_t request_done;
@@ -133,13 +142,28 @@ void vcpu_join(struct vcpu *vcpu);
 /* The handler of the kick's signal: it does nothing but interrupt. To be called once a process. */
 int vcpu_prepare_signals(void);
 
-/*
- * vcpu_pipe.c. Sends vcpu->answer, length and message in one write. 0; -ESHUTDOWN: the VM ends.
- */
+enum vcpu_verdict {
+    VCPU_ANSWERED, /* vcpu->answer is to be sent */
+    VCPU_RESUMED,
+    VCPU_SHUT_DOWN,
+    VCPU_UNDECODABLE,
+};
+
+/* vcpu_link.c. Sends the event in vcpu->answer, or an access. 0; -ESHUTDOWN: the VM ends. */
+int vcpu_send_event(struct vcpu *vcpu);
+int vcpu_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io);
+
+/* Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end. */
+int vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume);
+
+/* Nothing comes any more: the plugin's wait fails. */
+void vcpu_hang_up(struct vcpu *vcpu);
+
+/* vcpu_pipe.c. Sends vcpu->answer, length and message in one write. 0; -ESHUTDOWN: the VM ends. */
 int vcpu_pipe_send(struct vcpu *vcpu);
 
 /* The same for an access. */
-int vcpu_pipe_send_io(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io);
+int vcpu_pipe_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io);
 
 /*
  * The next request as it stands in the pipe: one field of the request message. *data lives until the next call.
@@ -153,21 +177,26 @@ int vcpu_pipe_next(struct vcpu *vcpu, const uint8_t **data, size_t *size);
  */
 ssize_t vcpu_pipe_measure(const uint8_t *data, size_t size);
 
-/* Reads requests and answers them until a resume comes. 0 with *resume filled; a negative errno: the thread is to end. */
-int vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume);
+/*
+ * vcpu_channel.c. Sends vcpu->answer, which is an event or the answer to a request, or an access; waits where the ring is full. 0;
+ * -ESHUTDOWN: the VM ends.
+ */
+int vcpu_channel_send(struct vcpu *vcpu, bool event);
+int vcpu_channel_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io);
+
+/* The next request, handled. VCPU_SHUT_DOWN also where the VM ends. */
+enum vcpu_verdict vcpu_channel_next(struct vcpu *vcpu, struct vcpu_resume *resume);
+
+/* Says that nothing comes any more. */
+void vcpu_channel_end(struct vcpu *vcpu);
 
 /* vcpu_exit.c. What to do after KVM_RUN came back with `result`. 0: enter the guest again. */
 int vcpu_handle_exit(struct vcpu *vcpu, int result);
 
-/* vcpu_request.c */
-enum vcpu_verdict {
-    VCPU_ANSWERED, /* vcpu->answer is to be sent */
-    VCPU_RESUMED,
-    VCPU_SHUT_DOWN,
-    VCPU_UNDECODABLE,
-};
-
+/* vcpu_request.c. A request as bytes; and a resume, which may bring along what the message cannot: events. */
 enum vcpu_verdict vcpu_request_handle(struct vcpu *vcpu, const uint8_t *data, size_t size, struct vcpu_resume *resume);
+enum vcpu_verdict vcpu_request_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, const ProtobufCBinaryData *events,
+                                      struct vcpu_resume *resume);
 
 /* Begins an event in vcpu->answer: its `wait` member is ready to be filled. */
 void vcpu_begin_event(struct vcpu *vcpu, VcpuResponse__Wait__ExitCase kind);
@@ -185,10 +214,17 @@ void vcpu_state_before_entry(struct vcpu *vcpu);
 int vcpu_state_set(struct vcpu *vcpu, VcpuRequest__StateSet set, const void *state, size_t size);
 
 /*
- * What a resume carries: regs, sregs, debugregs in this order, each where its length is not 0. *what is named where it
- * fails.
+ * What a resume carries: regs, sregs, events, debugregs in this order, each where its length is not 0. *what is named where it
+ * fails. The bytes may change meanwhile: each is copied once.
  */
-int vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const char **what);
+int vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const ProtobufCBinaryData *events,
+                     const char **what);
+
+/* Copies those that are at hand without asking KVM, and gives which they are: VCPU_CHANNEL_…. */
+uint32_t vcpu_state_share(struct vcpu *vcpu, struct vcpu_channel_states *states);
+
+/* The plugin looked at those of them: they are worth having at hand. Other bits mean nothing. */
+void vcpu_state_note_looked(struct vcpu *vcpu, uint32_t states);
 
 /*
  * After KVM_RUN has failed: whether it was for registers given with a resume. They are dropped: KVM_RUN may be tried

@@ -104,7 +104,7 @@ send_access(struct vcpu *vcpu, const struct access *access, const struct reactio
         result = add_state(vcpu, VCPU_REQUEST__STATE_SET__DEBUGREGS, &io.debugregs);
     if (result < 0)
         return end_for_kvm(vcpu, result, "the registers of a hint cannot be read");
-    return vcpu_pipe_send_io(vcpu, &io);
+    return vcpu_send_access(vcpu, &io);
 }
 
 static int
@@ -162,7 +162,7 @@ handle_mmio(struct vcpu *vcpu)
 static int
 send_and_serve(struct vcpu *vcpu, struct vcpu_resume *resume)
 {
-    int result = vcpu_pipe_send(vcpu);
+    int result = vcpu_send_event(vcpu);
 
     return result < 0 ? result : vcpu_serve(vcpu, resume);
 }

@@ -140,41 +140,8 @@ vcpu_pipe_send(struct vcpu *vcpu)
 }
 
 int
-vcpu_pipe_send_io(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io)
+vcpu_pipe_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io)
 {
     return send_framed(vcpu,
                        vcpu_wire_put_io(io, vcpu->response + WIRE_VARINT_MAX, WIRE_VCPU_PIPE_SIZE - WIRE_VARINT_MAX));
-}
-
-int
-vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume)
-{
-    const uint8_t *data;
-    size_t size;
-    int result;
-
-    for (;;) {
-        result = vcpu_pipe_next(vcpu, &data, &size);
-        if (result == -EBADMSG)
-            goto undecodable;
-        if (result < 0)
-            return result;
-        switch (vcpu_request_handle(vcpu, data, size, resume)) {
-        case VCPU_ANSWERED:
-            result = vcpu_pipe_send(vcpu);
-            if (result < 0)
-                return result;
-            break;
-        case VCPU_RESUMED:
-            return 0;
-        case VCPU_SHUT_DOWN:
-            return -ESHUTDOWN;
-        case VCPU_UNDECODABLE:
-            goto undecodable;
-        }
-    }
-undecodable:
-    vm_end(vcpu->vm, CONTROL_ENDED__KIND__PLUGIN_PROTOCOL, vcpu->id, 0,
-           "the plugin sent bytes to vCPU %u that are no request of the vCPU protocol", vcpu->id);
-    return -ESHUTDOWN;
 }

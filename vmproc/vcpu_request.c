@@ -173,10 +173,11 @@ answer_wait(struct vcpu *vcpu)
 }
 
 static enum vcpu_verdict
-take_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, struct vcpu_resume *resume)
+take_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, const ProtobufCBinaryData *events,
+            struct vcpu_resume *resume)
 {
     const char *what = "registers";
-    int result = vcpu_state_apply(vcpu, wanted, &what);
+    int result = vcpu_state_apply(vcpu, wanted, events, &what);
 
     if (result < 0 && vcpu->at_init) {
         vm_end(vcpu->vm, CONTROL_ENDED__KIND__KVM_FAILED, vcpu->id, (uint64_t)-result,
@@ -190,6 +191,18 @@ take_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, struct vcpu_re
     resume->data = wanted->data.data;
     resume->size = wanted->data.len;
     return VCPU_RESUMED;
+}
+
+static const ProtobufCBinaryData no_events;
+
+enum vcpu_verdict
+vcpu_request_resume(struct vcpu *vcpu, const VcpuRequest__Resume *wanted, const ProtobufCBinaryData *events,
+                    struct vcpu_resume *resume)
+{
+    /* Nothing but a wait is answered before the event has been read. */
+    if (vcpu->init_unread)
+        return answer_error(vcpu, EPROTO);
+    return take_resume(vcpu, wanted, events, resume);
 }
 
 static enum vcpu_verdict
@@ -220,7 +233,7 @@ vcpu_request_handle(struct vcpu *vcpu, const uint8_t *data, size_t size, struct 
     VcpuRequest__Resume plain;
 
     if (!vcpu->init_unread && vcpu_wire_get_resume(data, size, &plain))
-        return take_resume(vcpu, &plain, resume);
+        return take_resume(vcpu, &plain, &no_events, resume);
     arena_reset(&vcpu->arena);
     request = message_unpack(&vcpu->arena, &vcpu_request__descriptor, data, size);
     if (request == NULL)
@@ -234,7 +247,7 @@ vcpu_request_handle(struct vcpu *vcpu, const uint8_t *data, size_t size, struct 
     case VCPU_REQUEST__MESSAGE_RESUME:
         if (message_has_unknown_fields(&request->base))
             return VCPU_UNDECODABLE;
-        return take_resume(vcpu, request->resume, resume);
+        return take_resume(vcpu, request->resume, &no_events, resume);
     case VCPU_REQUEST__MESSAGE_SHUTDOWN:
         return VCPU_SHUT_DOWN;
     default:

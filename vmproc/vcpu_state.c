@@ -8,8 +8,12 @@
 #include <errno.h>
 #include <string.h>
 
-/* After so many exits whose registers nobody looked at, KVM need not copy them any more. */
-#define SYNC_UNUSED_MAX 64
+/* What nobody looked at in so many exits KVM need not copy any more. */
+#define SYNC_AGE_MAX 64
+
+_Static_assert(VCPU_CHANNEL_REGS == KVM_SYNC_X86_REGS && VCPU_CHANNEL_SREGS == KVM_SYNC_X86_SREGS &&
+                   VCPU_CHANNEL_EVENTS == KVM_SYNC_X86_EVENTS,
+               "a channel's states are named as KVM names them");
 
 #define ADAPT(set, type)                                                                                               \
     static int get_##set(int fd, void *state)                                                                          \
@@ -82,7 +86,7 @@ vcpu_state_get(struct vcpu *vcpu, VcpuRequest__StateSet set, const void **state,
     place = kind->sync != 0 ? shared_state(vcpu, kind->sync) : (void *)&vcpu->scratch;
     *state = place;
     *size = kind->size;
-    vcpu->sync_unused = 0;
+    vcpu->sync_looked |= kind->sync;
     if ((vcpu->sync_valid & kind->sync) != 0)
         return 0;
     result = kind->get(vcpu->fd, place);
@@ -98,8 +102,11 @@ vcpu_state_get(struct vcpu *vcpu, VcpuRequest__StateSet set, const void **state,
 void
 vcpu_state_before_entry(struct vcpu *vcpu)
 {
-    if (vcpu->sync_wanted != 0 && ++vcpu->sync_unused > SYNC_UNUSED_MAX)
-        vcpu->sync_wanted = 0;
+    if (vcpu->sync_wanted != 0 && ++vcpu->sync_age > SYNC_AGE_MAX) {
+        vcpu->sync_wanted &= vcpu->sync_looked;
+        vcpu->sync_looked = 0;
+        vcpu->sync_age = 0;
+    }
     vcpu->run->kvm_valid_regs = vcpu->sync_wanted;
 }
 
@@ -129,8 +136,21 @@ mark_dirty(struct vcpu *vcpu, const ProtobufCBinaryData *given, uint64_t sync)
     vcpu->run->kvm_dirty_regs |= sync;
 }
 
+/* Whether KVM takes with its next entry all that was given. */
+static bool
+fits_shared_page(const struct vcpu *vcpu, const VcpuRequest__Resume *resume, const ProtobufCBinaryData *events)
+{
+    const uint64_t all = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
+
+    return vcpu->sync_can_apply && (vcpu->vm->sync_fields & all) == all && resume->debugregs.len == 0 &&
+           (resume->regs.len == 0 || resume->regs.len == sizeof(struct kvm_regs)) &&
+           (resume->sregs.len == 0 || resume->sregs.len == sizeof(struct kvm_sregs)) &&
+           (events->len == 0 || events->len == sizeof(struct kvm_vcpu_events));
+}
+
 int
-vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const char **what)
+vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const ProtobufCBinaryData *events,
+                 const char **what)
 {
     const struct {
         VcpuRequest__StateSet set;
@@ -139,15 +159,14 @@ vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const cha
     } parts[] = {
         { VCPU_REQUEST__STATE_SET__REGS, &resume->regs, "registers" },
         { VCPU_REQUEST__STATE_SET__SREGS, &resume->sregs, "segment registers" },
+        { VCPU_REQUEST__STATE_SET__EVENTS, events, "events" },
         { VCPU_REQUEST__STATE_SET__DEBUGREGS, &resume->debugregs, "debug registers" },
     };
-    const uint64_t both = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 
-    if (vcpu->sync_can_apply && (vcpu->vm->sync_fields & both) == both && resume->debugregs.len == 0 &&
-        (resume->regs.len == 0 || resume->regs.len == sizeof(struct kvm_regs)) &&
-        (resume->sregs.len == 0 || resume->sregs.len == sizeof(struct kvm_sregs))) {
+    if (fits_shared_page(vcpu, resume, events)) {
         mark_dirty(vcpu, &resume->regs, KVM_SYNC_X86_REGS);
         mark_dirty(vcpu, &resume->sregs, KVM_SYNC_X86_SREGS);
+        mark_dirty(vcpu, events, KVM_SYNC_X86_EVENTS);
         return 0;
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -160,6 +179,26 @@ vcpu_state_apply(struct vcpu *vcpu, const VcpuRequest__Resume *resume, const cha
             return result;
     }
     return 0;
+}
+
+uint32_t
+vcpu_state_share(struct vcpu *vcpu, struct vcpu_channel_states *states)
+{
+    const struct kvm_sync_regs *shared = &vcpu->run->s.regs;
+
+    if ((vcpu->sync_valid & KVM_SYNC_X86_REGS) != 0)
+        memcpy(&states->regs, &shared->regs, sizeof states->regs);
+    if ((vcpu->sync_valid & KVM_SYNC_X86_SREGS) != 0)
+        memcpy(&states->sregs, &shared->sregs, sizeof states->sregs);
+    if ((vcpu->sync_valid & KVM_SYNC_X86_EVENTS) != 0)
+        memcpy(&states->events, &shared->events, sizeof states->events);
+    return (uint32_t)vcpu->sync_valid;
+}
+
+void
+vcpu_state_note_looked(struct vcpu *vcpu, uint32_t states)
+{
+    vcpu->sync_looked |= states;
 }
 
 bool

@@ -209,9 +209,10 @@ vm_create(const struct vm_config *config, struct vm **out, char *text, size_t te
     }
     vm->kvm = config->kvm;
     vm->network = config->network;
-    vm->fd = vm->shutdown_event = vm->notice = -1;
+    vm->fd = vm->shutdown_event = vm->notice = vm->channels = -1;
     vm->vcpu_count = config->vcpu_count;
     vm->memory_limit = config->memory_limit;
+    vm->exit_spin = config->exit_spin;
     objects_init(&vm->objects);
     bucket_init(&vm->irq_rate, LIMIT_SET_IRQ_RATE, LIMIT_SET_IRQ_BURST);
     bucket_init(&vm->complaint_rate, LIMIT_LOG_RATE, LIMIT_LOG_BURST);
@@ -244,6 +245,7 @@ vm_destroy(struct vm *vm)
         pthread_join(vm->herald, NULL);
     for (unsigned i = 0; i < LIMIT_VCPUS; i++)
         vcpu_free(vm->vcpu[i]);
+    channels_destroy(vm);
     while ((object = objects_any(&vm->objects)) != NULL)
         object_destroy(vm, object);
     fd_close(&vm->network.tap);

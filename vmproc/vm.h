@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct vcpu;
+struct vcpu_channel;
 
 #define VM_MAC_SIZE 6
 
@@ -34,6 +35,7 @@ struct vm_config {
     int kvm; /* /dev/kvm; the VM's from now on */
     unsigned vcpu_count;
     uint64_t memory_limit;     /* bytes in all slots together */
+    unsigned exit_spin;        /* how long a side of a vCPU's channel may spin, in nanoseconds */
     struct vm_network network; /* its TAP is the VM's from now on */
 };
 
@@ -52,6 +54,9 @@ struct vm {
     uint64_t sync_fields; /* KVM_SYNC_X86_… that the kernel can give with an exit */
     struct vm_network network;
     int shutdown_event; /* eventfd: readable once the VM ends */
+    unsigned exit_spin;
+    int channels;                      /* memfd: a channel for each vCPU, once the plugin asked for them; else -1 */
+    struct vcpu_channel *channel;      /* the same, mapped; else NULL */
     int notice;         /* eventfd: a vCPU thread has something to tell the server */
 
     struct objects objects;

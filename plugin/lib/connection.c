@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "plugin/lib/vcpu.h"
+#include "plugin/lib/channel.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -140,6 +141,24 @@ load_vcpus(struct vmsup *self)
     return 0;
 }
 
+/* Where the host gives channels, the vCPUs have them instead of their pipes. */
+static int
+load_channels(struct vmsup *self)
+{
+    MainRequest__GetVcpuChannels body = MAIN_REQUEST__GET_VCPU_CHANNELS__INIT;
+    int memfd, result = CONNECTION_CALL(self, get_vcpu_channels, GET_VCPU_CHANNELS, &body);
+
+    if (result < 0)
+        return result;
+    memfd = connection_take_fd(self, 0);
+    if (memfd < 0)
+        return memfd;
+    for (uint32_t i = 0; i < self->shared->vcpu_count && result == 0; i++)
+        result = channel_attach(self->shared->vcpus[i], memfd, i);
+    fd_close(&memfd);
+    return result;
+}
+
 /* A number and nothing else. */
 static int
 find_socket(void)
@@ -174,6 +193,8 @@ vmsup_connect(struct vmsup **out)
         return result;
     }
     result = load_vcpus(self);
+    if (result == 0 && channel_is_offered())
+        result = load_channels(self);
     if (result < 0)
         vmsup_destroy_connection(&self);
     else

@@ -1,6 +1,7 @@
 #include "plugin/lib/vcpu.h"
 
 #include "common/fd.h"
+#include "plugin/lib/channel.h"
 #include "proto/vcpu_wire.h"
 
 #include <errno.h>
@@ -40,7 +41,11 @@ vcpu_create(int write_end, int read_end, struct vmsup_vcpu **out)
     self->carried[VCPU_DEBUGREGS] = (struct vcpu_carried){
         .set = VCPU_REQUEST__STATE_SET__DEBUGREGS, .size = sizeof self->debugregs, .state = &self->debugregs,
     };
-    if (write_end < 0 || read_end < 0 || self->incoming == NULL || self->outgoing == NULL ||
+    self->carried[VCPU_EVENTS] = (struct vcpu_carried){
+        .set = VCPU_REQUEST__STATE_SET__EVENTS, .size = sizeof self->events, .state = &self->events,
+    };
+    self->access_data = malloc(VCPU_CHANNEL_DATA_MAX);
+    if (self->access_data == NULL || write_end < 0 || read_end < 0 || self->incoming == NULL || self->outgoing == NULL ||
         arena_create(&self->event_arena, VCPU_ARENA_SIZE) < 0 || arena_create(&self->call_arena, VCPU_ARENA_SIZE) < 0) {
         vcpu_destroy(self);
         return -ENOMEM;
@@ -52,8 +57,10 @@ vcpu_create(int write_end, int read_end, struct vmsup_vcpu **out)
 void
 vcpu_destroy(struct vmsup_vcpu *self)
 {
+    channel_detach(self);
     fd_close(&self->write_end);
     fd_close(&self->read_end);
+    free(self->access_data);
     if (self->incoming != NULL)
         munmap(self->incoming, WIRE_VCPU_PIPE_SIZE);
     if (self->outgoing != NULL)
@@ -71,6 +78,10 @@ write_out(struct vmsup_vcpu *self, ssize_t size)
 
     if (size < 0)
         return -E2BIG;
+    if (self->channel != NULL) {
+        channel_send(self, (size_t)size);
+        return 0;
+    }
     do
         written = write(self->write_end, self->outgoing, (size_t)size);
     while (written < 0 && errno == EINTR);
@@ -110,6 +121,8 @@ read_more(struct vmsup_vcpu *self)
 static int
 next_response(struct vmsup_vcpu *self, const uint8_t **data, size_t *size)
 {
+    if (self->channel != NULL)
+        return channel_receive(self, data, size);
     for (;;) {
         const size_t left = self->incoming_size - self->taken;
         uint64_t length;
@@ -164,6 +177,13 @@ vcpu_call(struct vmsup_vcpu *self, const VcpuRequest *request, VcpuResponse__Mes
         return result;
     arena_reset(&self->call_arena);
     return unpack_response(&self->call_arena, data, size, expected, response);
+}
+
+void
+vcpu_forget_states(struct vmsup_vcpu *self)
+{
+    for (size_t i = 0; i < VCPU_CARRIED; i++)
+        self->carried[i].known = false;
 }
 
 /* Registers that came with an event answer the get calls that follow. */
@@ -230,16 +250,12 @@ take_event(struct vmsup_vcpu *self, const VcpuResponse__Wait *wait, struct vmsup
 
 /* An access, the event that there is most of, is read by hand. Its data outlives what was read: the next call may read more. */
 static int
-receive_event(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
+read_event(struct vmsup_vcpu *self, const uint8_t *data, size_t size, struct vmsup_vcpu_event *event)
 {
     VcpuResponse__Wait__Io io;
     const VcpuResponse *response = NULL;
-    const uint8_t *data;
-    size_t size;
-    int result = next_response(self, &data, &size);
+    int result;
 
-    if (result < 0)
-        return result;
     memset(event, 0, sizeof *event);
     self->data = NULL;
     self->data_size = 0;
@@ -256,6 +272,17 @@ receive_event(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
     }
     result = unpack_response(&self->event_arena, data, size, VCPU_RESPONSE__MESSAGE_WAIT, &response);
     return result < 0 ? result : take_event(self, response->wait, event);
+}
+
+static int
+receive_event(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
+{
+    enum channel_event kind = CHANNEL_EVENT_MESSAGE;
+    const uint8_t *data;
+    size_t size;
+    int result = self->channel != NULL ? channel_receive_event(self, event, &kind, &data, &size) : next_response(self, &data, &size);
+
+    return result < 0 || kind == CHANNEL_EVENT_ACCESS ? result : read_event(self, data, size, event);
 }
 
 int
@@ -287,23 +314,33 @@ give_carried(struct vcpu_carried *carried, ProtobufCBinaryData *out)
     out->len = carried->size;
 }
 
+static int
+resume_by_pipe(struct vmsup_vcpu *self)
+{
+    VcpuRequest__Resume body = VCPU_REQUEST__RESUME__INIT;
+
+    body.data.data = self->data;
+    body.data.len = self->data_size;
+    give_carried(&self->carried[VCPU_REGS], &body.regs);
+    give_carried(&self->carried[VCPU_SREGS], &body.sregs);
+    give_carried(&self->carried[VCPU_DEBUGREGS], &body.debugregs);
+    return write_out(self, vcpu_wire_put_resume(&body, self->outgoing, WIRE_VCPU_MESSAGE_MAX));
+}
+
 int
 vmsup_vcpu_resume(struct vmsup_vcpu *self)
 {
-    VcpuRequest__Resume body = VCPU_REQUEST__RESUME__INIT;
-    int result;
+    int result = 0;
 
     /* There is nothing to resume yet; what was set stays for the resume from INIT. */
     if (self->phase == VCPU_BEGINS)
         return 0;
     if (self->phase != VCPU_HOLDS)
         return -EPROTO;
-    body.data.data = self->data;
-    body.data.len = self->data_size;
-    give_carried(&self->carried[VCPU_REGS], &body.regs);
-    give_carried(&self->carried[VCPU_SREGS], &body.sregs);
-    give_carried(&self->carried[VCPU_DEBUGREGS], &body.debugregs);
-    result = write_out(self, vcpu_wire_put_resume(&body, self->outgoing, WIRE_VCPU_MESSAGE_MAX));
+    if (self->channel != NULL)
+        channel_resume(self);
+    else
+        result = resume_by_pipe(self);
     if (result < 0)
         return result;
     for (size_t i = 0; i < VCPU_CARRIED; i++)

@@ -1,5 +1,5 @@
 /*
- * A vCPU as the library holds it: a pair of pipes, the event that the program is looking at, and the registers that came with it or are
+ * A vCPU as the library holds it: a pair of pipes, or a channel in their place, the event that the program is looking at, and the registers that came with it or are
  * to go with its resume. Used by one thread. All memory is had when it is made; waiting and resuming allocate nothing.
  */
 #ifndef VMSUP_PLUGIN_LIB_VCPU_H
@@ -8,6 +8,7 @@
 #include "plugin/vmsup-plugin.h"
 #include "proto/message.h"
 #include "proto/plugin.pb-c.h"
+#include "proto/vcpu_channel.h"
 #include "proto/wire.h"
 
 /* What one response may unpack to. */
@@ -19,7 +20,7 @@ enum vcpu_phase {
     VCPU_HOLDS,   /* the program looks at an event that wants a resume */
 };
 
-/* One of the three states that come with events and go with resumes. */
+/* One of the states that come with events and go with resumes. */
 struct vcpu_carried {
     VcpuRequest__StateSet set;
     size_t size;
@@ -28,7 +29,8 @@ struct vcpu_carried {
     bool dirty; /* it was set: the resume carries it */
 };
 
-enum { VCPU_REGS, VCPU_SREGS, VCPU_DEBUGREGS, VCPU_CARRIED };
+/* A pipe does not carry the last. */
+enum { VCPU_REGS, VCPU_SREGS, VCPU_DEBUGREGS, VCPU_EVENTS, VCPU_CARRIED };
 
 struct vmsup_vcpu {
     int write_end;
@@ -46,12 +48,23 @@ struct vmsup_vcpu {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
     struct kvm_debugregs debugregs;
+    struct kvm_vcpu_events events;
     struct vcpu_carried carried[VCPU_CARRIED];
+    struct vcpu_channel *channel; /* NULL: the pipes serve */
+    struct vcpu_channel_wait wait;
+    uint32_t request_sequence;
+    uint32_t response_seen;
+    uint32_t ring_head;
+    uint32_t looked; /* VCPU_CHANNEL_…: what was asked for since the last resume */
+    uint8_t *access_data; /* VCPU_CHANNEL_DATA_MAX bytes: those of the event */
 };
 
 /* Takes over both descriptors, also where it fails. */
 int vcpu_create(int write_end, int read_end, struct vmsup_vcpu **out);
 void vcpu_destroy(struct vmsup_vcpu *self);
+
+/* Nothing that was read before holds any more: one state has traces in another. */
+void vcpu_forget_states(struct vmsup_vcpu *self);
 
 /* Writes a request; -E2BIG where it does not fit. */
 int vcpu_send(struct vmsup_vcpu *self, const VcpuRequest *request);

@@ -37,8 +37,16 @@ set_state(struct vmsup_vcpu *self, VcpuRequest__StateSet set, const void *state,
     /* Packing only reads it. */
     body.state.data = (uint8_t *)(uintptr_t)state;
     body.state.len = size;
+    vcpu_forget_states(self);
     return vcpu_call(self, &request, VCPU_RESPONSE__MESSAGE_SET_STATE, NULL);
 }
+
+static const uint32_t looked_at[VCPU_CARRIED] = {
+    [VCPU_REGS] = VCPU_CHANNEL_REGS,
+    [VCPU_SREGS] = VCPU_CHANNEL_SREGS,
+    [VCPU_DEBUGREGS] = VCPU_CHANNEL_DEBUGREGS,
+    [VCPU_EVENTS] = VCPU_CHANNEL_EVENTS,
+};
 
 /* What was set is applied before it is read: KVM may see it otherwise than it was given. */
 static int
@@ -51,8 +59,9 @@ get_carried(struct vmsup_vcpu *self, int which, void *state)
         result = set_state(self, carried->set, carried->state, carried->size);
         if (result < 0)
             return result;
-        carried->dirty = carried->known = false;
+        carried->dirty = false;
     }
+    self->looked |= looked_at[which];
     if (!carried->known)
         result = get_state(self, carried->set, carried->state, carried->size);
     if (result < 0)
@@ -159,12 +168,16 @@ vmsup_vcpu_set_mp_state(struct vmsup_vcpu *self, const struct kvm_mp_state *stat
 int
 vmsup_vcpu_get_vcpu_events(struct vmsup_vcpu *self, struct kvm_vcpu_events *events)
 {
+    if (self->channel != NULL)
+        return get_carried(self, VCPU_EVENTS, events);
     return get_state(self, VCPU_REQUEST__STATE_SET__EVENTS, events, sizeof *events);
 }
 
 int
 vmsup_vcpu_set_vcpu_events(struct vmsup_vcpu *self, const struct kvm_vcpu_events *events)
 {
+    if (self->channel != NULL && self->phase == VCPU_HOLDS)
+        return set_carried(self, VCPU_EVENTS, events);
     return set_state(self, VCPU_REQUEST__STATE_SET__EVENTS, events, sizeof *events);
 }
 
@@ -216,6 +229,7 @@ vmsup_vcpu_set_msrs(struct vmsup_vcpu *self, uint32_t msr_count, const struct kv
             entries[i].data = msr_entries[i].data;
             body.entries[i] = &entries[i];
         }
+        vcpu_forget_states(self);
         result = vcpu_call(self, &request, VCPU_RESPONSE__MESSAGE_SET_MSRS, NULL);
     }
     free(entries);

@@ -1,0 +1,129 @@
+#include "proto/vcpu_channel.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/param.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NANO UINT64_C(1000000000)
+
+/* Below this a spin is no spin; where one is worth trying again, it begins here. */
+#define SPIN_MIN 2000
+
+/* How often to look before the clock is asked: some hundred nanoseconds. */
+#define LOOKS 8
+
+uint64_t
+vcpu_channel_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NANO + (uint64_t)now.tv_nsec;
+}
+
+uint32_t
+vcpu_channel_cpu(void)
+{
+    return (uint32_t)sched_getcpu();
+}
+
+uint32_t
+vcpu_channel_entry_space(uint32_t size)
+{
+    const uint32_t whole = (uint32_t)sizeof(struct vcpu_channel_entry) + size;
+
+    return (whole + VCPU_CHANNEL_RING_UNIT - 1) / VCPU_CHANNEL_RING_UNIT * VCPU_CHANNEL_RING_UNIT;
+}
+
+static void
+longer(struct vcpu_channel_wait *wait)
+{
+    wait->spin = MIN(MAX(wait->spin * 2, SPIN_MIN), wait->spin_max);
+}
+
+static void
+shorter(struct vcpu_channel_wait *wait)
+{
+    wait->spin = wait->spin / 2 >= SPIN_MIN ? wait->spin / 2 : 0;
+}
+
+bool
+vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_channel_ready *ready, const void *context)
+{
+    uint64_t end = 0, now;
+
+    if (ready(context)) {
+        wait->spun++;
+        return true;
+    }
+    /* Who is on our processor cannot go on while we are. */
+    if (wait->spin == 0 || peer_cpu == vcpu_channel_cpu())
+        return false;
+    do {
+        for (unsigned i = 0; i < LOOKS; i++) {
+            if (ready(context)) {
+                wait->spun++;
+                longer(wait);
+                return true;
+            }
+            __builtin_ia32_pause();
+        }
+        now = vcpu_channel_now();
+        if (end == 0)
+            end = now + wait->spin;
+    } while (now < end);
+    shorter(wait);
+    return false;
+}
+
+void
+vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began)
+{
+    wait->slept++;
+    if (vcpu_channel_now() - began <= wait->spin_max)
+        longer(wait);
+}
+
+static int
+futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t nanoseconds)
+{
+    const struct timespec timeout = { .tv_sec = (time_t)(nanoseconds / NANO), .tv_nsec = (long)(nanoseconds % NANO) };
+
+    return syscall(SYS_futex, word, FUTEX_WAIT, value, nanoseconds > 0 ? &timeout : NULL) < 0 ? -errno : 0;
+}
+
+int
+vcpu_channel_sleep(_Atomic uint32_t *sleeps, uint64_t nanoseconds, vcpu_channel_ready *ready, const void *context)
+{
+    int result = 0;
+
+    /* Seen by the other side, or what it does is seen by us. */
+    atomic_store_explicit(sleeps, VCPU_CHANNEL_ON_FUTEX, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!ready(context))
+        result = futex_wait(sleeps, VCPU_CHANNEL_ON_FUTEX, nanoseconds);
+    atomic_store_explicit(sleeps, VCPU_CHANNEL_AWAKE, memory_order_relaxed);
+    return result == -EAGAIN ? 0 : result;
+}
+
+void
+vcpu_channel_wake(struct vcpu_channel_wait *wait, _Atomic uint32_t *sleeps, int pipe)
+{
+    const uint8_t byte = 0;
+    uint32_t how;
+
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(sleeps, memory_order_relaxed) == VCPU_CHANNEL_AWAKE)
+        return;
+    wait->woken++;
+    how = atomic_exchange_explicit(sleeps, VCPU_CHANNEL_AWAKE, memory_order_relaxed);
+    if (how == VCPU_CHANNEL_ON_FUTEX)
+        syscall(SYS_futex, sleeps, FUTEX_WAKE, 1, NULL);
+    /* A pipe that is full has a byte in it for whoever waits. */
+    else if (how == VCPU_CHANNEL_ON_PIPE && write(pipe, &byte, sizeof byte) < 0)
+        return;
+}
