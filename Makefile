@@ -229,6 +229,7 @@ install: all
 	install -m 0755 $(BUILD)/vmsup '$(DESTDIR)$(SBINDIR)'
 	install -m 0755 $(BUILD)/vmproc $(BUILD)/plugin/microvm '$(DESTDIR)$(LIBEXECDIR)'
 	install -m 0644 $(POLICIES) '$(DESTDIR)$(DATADIR)/policy'
+	install -m 0644 proto/plugin.proto '$(DESTDIR)$(DATADIR)'
 	install -m 0755 $(BUILD)/$(SONAME) $(BUILD)/libcrosvm_plugin.so '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libvmsup-plugin.so'
 	install -m 0644 $(BUILD)/libvmsup-plugin.a '$(DESTDIR)$(LIBDIR)'

@@ -243,9 +243,9 @@ vm_destroy(struct vm *vm)
     vm_set_told(vm);
     if (vm->herald_started)
         pthread_join(vm->herald, NULL);
+    channels_destroy(vm);
     for (unsigned i = 0; i < LIMIT_VCPUS; i++)
         vcpu_free(vm->vcpu[i]);
-    channels_destroy(vm);
     while ((object = objects_any(&vm->objects)) != NULL)
         object_destroy(vm, object);
     fd_close(&vm->network.tap);

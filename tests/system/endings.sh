@@ -58,7 +58,7 @@ other() { # ARGUMENTS-OF-START…
 
 kept 'a lost guest whose plugin does not mind' 110 'the plugin did not exit in 200 ms and was killed' \
     start -f --grace 200 --plugin "$ACTOR" demo -- stubborn
-kept 'a plugin that breaks the protocol of its vCPU' 108 'vCPU|request' start -f --grace 200 --plugin "$ACTOR" demo -- rude
+kept 'a plugin that breaks the protocol of its vCPU' 108 'vCPU|request' start -f --exit-pipes --grace 200 --plugin "$ACTOR" demo -- rude
 ends 'a host whose /dev/kvm is none' 107 '/dev/kvm .*expected' with_mount /dev/null /dev/kvm --plugin "$ACTOR" demo -- exit 0
 
 # --- vmproc

@@ -16,7 +16,7 @@ VMSUP=$prefix/sbin/vmsup
 
 for file in sbin/vmsup libexec/vmsup/vmproc libexec/vmsup/microvm libexec/vmsup/examples/hello libexec/vmsup/examples/adder libexec/vmsup/examples/ping \
     share/vmsup/policy/supervisor.policy share/vmsup/policy/vmproc.policy share/vmsup/policy/plugin.policy \
-    share/vmsup/policy/microvm.policy \
+    share/vmsup/policy/microvm.policy share/vmsup/plugin.proto \
     include/vmsup-plugin.h include/crosvm.h lib/libvmsup-plugin.so.0 lib/libvmsup-plugin.so lib/libvmsup-plugin.a \
     lib/libcrosvm_plugin.so lib/pkgconfig/vmsup-plugin.pc share/man/man8/vmsup.8 share/man/man5/vmsup-policy.5 \
     share/man/man3/vmsup-plugin.3 share/man/man7/vmsup-plugin.7; do

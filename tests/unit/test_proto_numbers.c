@@ -36,7 +36,7 @@ static const struct shape shapes[] = {
           "1:create m 2:destroy m 3:new_connection m 4:get_shutdown_eventfd m 5:check_extension m "
           "6:get_supported_cpuid m 7:get_emulated_cpuid m 8:get_msr_index_list m 9:get_net_config m 10:reserve_range m "
           "11:set_irq m 12:set_irq_routing m 13:get_state m 14:set_state m 15:set_identity_map_addr m "
-          "16:pause_vcpus m 17:get_vcpus m 18:start m 19:set_call_hint m 101:dirty_log m",
+          "16:pause_vcpus m 17:get_vcpus m 18:start m 19:set_call_hint m 101:dirty_log m 201:get_vcpu_channels m",
           1),
     SHAPE(main_request__create, "1:id u 2:io_event m 3:memory m 4:irq_event m", 2),
     SHAPE(main_request__create__io_event, "1:space e 2:address U 3:length u 4:datamatch U 5:any_value b", 0),
@@ -67,11 +67,12 @@ static const struct shape shapes[] = {
           "10:send_debugregs b",
           0),
     SHAPE(main_request__memory_dirty_log, "1:id u", 0),
+    SHAPE(main_request__get_vcpu_channels, "", 0),
     SHAPE(main_response,
           "1:error s 2:create m 3:destroy m 4:new_connection m 5:get_shutdown_eventfd m 6:check_extension m "
           "7:get_supported_cpuid m 8:get_emulated_cpuid m 9:get_msr_index_list m 10:get_net_config m "
           "11:reserve_range m 12:set_irq m 13:set_irq_routing m 14:get_state m 15:set_state m "
-          "16:set_identity_map_addr m 17:pause_vcpus m 18:get_vcpus m 19:start m 20:set_call_hint m 101:dirty_log m",
+          "16:set_identity_map_addr m 17:pause_vcpus m 18:get_vcpus m 19:start m 20:set_call_hint m 101:dirty_log m 201:get_vcpu_channels m",
           2),
     SHAPE(main_response__empty, "", 0),
     SHAPE(main_response__check_extension, "1:has_extension b", 0),
