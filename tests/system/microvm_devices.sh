@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# microvm's disk and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers: polled and by
+# microvm's disk, network card and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers: polled and by
 # interrupts, with and without the event index and indirect tables, by the first and by the second vCPU, with interrupts to either.
 # shellcheck source=tests/system/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -80,6 +80,47 @@ drive_rng() { # CPUS WORDS
 
 for words in "${ONE_VCPU[@]}"; do drive_rng 1 "$words"; done
 for words in "${TWO_VCPUS[@]}"; do drive_rng 2 "$words"; done
+
+# --- the network card: the host's kernel answers what the guest makes by hand
+
+mac=02:11:22:33:44:54
+guest_mac=02:11:22:33:44:55
+network=(--host-ip 10.118.76.1 --netmask 255.255.255.252 --mac "$mac")
+net_expected="guest $guest_mac
+host $mac
+echoes
+sums
+dropped: unknown flags
+dropped: a header longer than all
+dropped: a sum behind the end
+dropped: a sum far behind the end
+dropped: segments that were not negotiated
+dropped: unknown segments
+dropped: a frame that is none
+dropped: a frame that is too large
+done"
+
+drive_net() { # CPUS WORDS
+    says "a network card, $2, vCPUs: $1" "$net_expected" -c "$1" --kernel "$guests/net" --cmdline "$2" "${network[@]}" demo
+}
+
+answers_ping() {
+    local status=0
+    start -f --kernel "$guests/net" --cmdline 'answer merge interrupts' "${network[@]}" demo </dev/null >"$WORK/console" 2>"$WORK/log" &
+    wait_until 10 grep -q guest "$WORK/console" || status=$?
+    ping -q -c 3 -i 0.2 -W $((2 * TIME_FACTOR)) 10.118.76.2 || status=$?
+    wait $! || status=$?
+    cat "$WORK/log"
+    [ "$status" = 0 ] && [ "$(tail -n 1 "$WORK/console")" = 'done' ]
+}
+
+if [ ! -c /dev/net/tun ]; then
+    skip 'a network card' '/dev/net/tun is not there'
+else
+    for words in "${ONE_VCPU[@]}" merge 'merge interrupts index'; do drive_net 1 "$words"; done
+    for words in "${TWO_VCPUS[@]}"; do drive_net 2 "$words"; done
+    check 'the host reaches the guest by itself' answers_ping
+fi
 
 check_host 'nothing was left behind by any of them' "$WORK/before"
 done_testing
