@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# microvm's disk, network card and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers: polled and by
-# interrupts, with and without the event index and indirect tables, by the first and by the second vCPU, with interrupts to either.
+# microvm's disk, network card and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers:
+# polled and by interrupts, with and without the event index and indirect tables, by the first and by the second vCPU, with interrupts to
+# either.
 # shellcheck source=tests/system/lib.sh
 source "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 # The plugin that system tests start: built as an author would build one, found where the library is in the tree or installed.
 SYSTEM_PLUGINS := $(patsubst tests/system/%.c,$(BUILD)/tests/system/%,$(wildcard tests/system/*.c))
-STATIC_PLUGINS := $(BUILD)/tests/system/outsider $(BUILD)/tests/system/pretender
+STATIC_PLUGINS := $(BUILD)/tests/system/outsider $(BUILD)/tests/system/pretender $(BUILD)/tests/system/counter
 TEST_PROGRAMS += $(SYSTEM_PLUGINS)
 
 $(BUILD)/tests/system/%: tests/system/%.c $(BUILD)/$(SONAME) plugin/vmsup-plugin.h

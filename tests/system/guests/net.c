@@ -123,7 +123,6 @@ try_wrong_sizes(void)
 void
 guest_main(void)
 {
-    net.id = 0x7673;
     net_begin(&net, machine_was_told("merge"));
     say_mac("guest", net.mac);
     if (machine_was_told("answer")) {

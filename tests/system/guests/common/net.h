@@ -19,7 +19,6 @@ struct net {
     struct driver driver;
     uint8_t mac[NET_MAC], host_mac[NET_MAC];
     uint32_t buffer_size; /* of those that frames come into */
-    uint16_t id;          /* of its echo requests */
 };
 
 struct echo {
