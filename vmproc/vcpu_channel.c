@@ -15,8 +15,9 @@ static int
 wait_for_plugin(struct vcpu *vcpu, vcpu_channel_ready *ready, const void *context)
 {
     struct vcpu_channel *channel = vcpu->channel;
+    const uint32_t cpu = atomic_load_explicit(&channel->request.cpu, memory_order_relaxed);
 
-    if (!vcpu_channel_spin(&vcpu->wait, LOAD(channel->request.cpu), ready, context)) {
+    if (!vcpu_channel_spin(&vcpu->wait, cpu, ready, context)) {
         const uint64_t began = vcpu_channel_now();
 
         /* A kick's signal ends a sleep. */
@@ -37,7 +38,7 @@ publish(struct vcpu *vcpu, uint32_t kind, uint32_t size, uint32_t states)
     STORE(response->kind, kind);
     STORE(response->size, size);
     STORE(response->states, states);
-    STORE(response->cpu, vcpu_channel_cpu());
+    atomic_store_explicit(&response->cpu, vcpu_channel_cpu(), memory_order_relaxed);
     atomic_store_explicit(&response->sequence, ++vcpu->response_sequence, memory_order_release);
     vcpu_channel_wake(&vcpu->wait, &vcpu->channel->plugin_sleeps, vcpu->response_write);
     return atomic_load(&vcpu->vm->ending) ? -ESHUTDOWN : 0;

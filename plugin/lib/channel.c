@@ -61,7 +61,7 @@ publish(struct vmsup_vcpu *self, uint32_t kind, size_t size, uint32_t states)
     STORE(request->size, (uint32_t)size);
     STORE(request->states, states);
     STORE(request->looked, self->looked);
-    STORE(request->cpu, vcpu_channel_cpu());
+    atomic_store_explicit(&request->cpu, vcpu_channel_cpu(), memory_order_relaxed);
     atomic_store_explicit(&request->sequence, ++self->request_sequence, memory_order_release);
     vcpu_channel_wake(&self->wait, &self->channel->vmproc_sleeps, -1);
 }
@@ -169,10 +169,11 @@ sleep_on_pipe(struct vmsup_vcpu *self)
 static int
 wait_for_vmproc(struct vmsup_vcpu *self)
 {
+    const uint32_t cpu = atomic_load_explicit(&self->channel->response.cpu, memory_order_relaxed);
     uint64_t began;
     int result = 0;
 
-    if (vcpu_channel_spin(&self->wait, LOAD(self->channel->response.cpu), something_came, self))
+    if (vcpu_channel_spin(&self->wait, cpu, something_came, self))
         return 0;
     began = vcpu_channel_now();
     if (vcpu_channel_sleep(&self->channel->plugin_sleeps, FUTEX_SLEEP, something_came, self) == -ETIMEDOUT) {
@@ -207,7 +208,7 @@ channel_receive(struct vmsup_vcpu *self, const uint8_t **data, size_t *size)
         int result;
 
         if (is_answered(self)) {
-            self->response_seen = LOAD(self->channel->response.sequence);
+            self->response_seen = atomic_load_explicit(&self->channel->response.sequence, memory_order_relaxed);
             return take_message(self, data, size);
         }
         if (ended)
@@ -294,7 +295,7 @@ take_entry(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event)
 static int
 take_response(struct vmsup_vcpu *self, struct vmsup_vcpu_event *event, enum channel_event *kind, const uint8_t **data, size_t *size)
 {
-    self->response_seen = LOAD(self->channel->response.sequence);
+    self->response_seen = atomic_load_explicit(&self->channel->response.sequence, memory_order_relaxed);
     keep_states(self);
     *kind = LOAD(self->channel->response.kind) == VCPU_CHANNEL_ACCESS ? CHANNEL_EVENT_ACCESS : CHANNEL_EVENT_MESSAGE;
     return *kind == CHANNEL_EVENT_ACCESS ? take_access(self, event) : take_message(self, data, size);
