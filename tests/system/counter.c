@@ -2,9 +2,9 @@
  * Counts how often a VM's vCPUs come back from the guest to their program, which is what an exit is that a plugin may hear of, in each of
  * the guest's phases: `counter PID <CONSOLE >KEYBOARD 3>COUNTS`. Before a phase the guest writes a line "begin NAME" to its console, behind
  * it a line "end", and waits for a byte each time. For each, a line "COUNT NAME" is written to descriptor 3. The kernel counts, by its
- * tracepoint kvm:kvm_userspace_exit on each thread of the process, so that nothing is slowed and nothing depends on how an exit crosses. The
- * threads are those that there are at the first line. Ends with the console: with 0; with 1 where something is not as described; and with
- * 77 where the kernel has no such tracepoint.
+ * tracepoint kvm:kvm_userspace_exit on each thread of the process, so that nothing is slowed, and however an exit crosses, it is counted.
+ * The threads are those that there are at the first line. Ends with the console: with 0; with 1 where something is not as described; and
+ * with 77 where the kernel has no such tracepoint.
  */
 #include <dirent.h>
 #include <err.h>

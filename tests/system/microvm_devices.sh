@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # microvm's disk, network card and entropy device on this machine's KVM, in its jail, driven by guests of ours by their registers:
-# polled and by interrupts, with and without the event index and indirect tables, by the first and by the second vCPU, with interrupts to
-# either.
+# polled and by interrupts, with and without the event index and indirect tables, by the first and by the second vCPU and by both at once,
+# with interrupts to either; and by one that breaks the rules.
 # shellcheck source=tests/system/lib.sh
 source "$(dirname "$0")/lib.sh"
 
@@ -25,11 +25,10 @@ says() { # NAME EXPECTED ARGUMENTS…
 
 # --- the disk: what the guest said of it is what the host finds in the file
 
-HALF=256K
-
-new_disk() {
-    head -c "$HALF" /dev/urandom >"$WORK/half"
-    { cat "$WORK/half" && head -c "$HALF" /dev/zero; } >"$WORK/disk"
+# Its first half is anything, its second zeroes.
+new_disk() { # SIZE-OF-HALF
+    head -c "$1" /dev/urandom >"$WORK/half"
+    { cat "$WORK/half" && head -c "$1" /dev/zero; } >"$WORK/disk"
 }
 
 is_copied() {
@@ -52,7 +51,7 @@ read back
 done'
 
 drive_disk() { # CPUS WORDS
-    new_disk
+    new_disk 256K
     says "a disk, $2, vCPUs: $1" "$disk_expected" -c "$1" --kernel "$guests/blk" --disk "$WORK/disk" --cmdline "$2" demo
     check 'and it is so on the host' is_copied
 }
@@ -122,6 +121,53 @@ else
     for words in "${TWO_VCPUS[@]}"; do drive_net 2 "$words"; done
     check 'the host reaches the guest by itself' answers_ping
 fi
+
+# --- two devices at once, one by each vCPU
+
+drive_both() { # WORDS ARGUMENTS…
+    local words=$1
+    shift
+    new_disk 64K
+    says "both vCPUs at once, $words" both -c 2 --kernel "$guests/both" --disk "$WORK/disk" --cmdline "$words" "$@" demo
+    check 'and the disk is copied' is_copied
+}
+
+for words in polled interrupts 'interrupts index crossed'; do drive_both "$words"; done
+[ ! -c /dev/net/tun ] || for words in 'net interrupts' 'net interrupts index crossed'; do drive_both "$words" "${network[@]}"; done
+
+# --- a driver that breaks the rules
+
+hostile_expected='needs a reset: a size that changes
+needs a reset: an address that changes
+needs a reset: features that change
+needs a reset: a status that goes back
+needs a reset: a chain that loops
+needs a reset: a head that is no entry
+needs a reset: a chain out of its table
+needs a reset: a buffer in no memory
+needs a reset: a buffer in registers
+needs a reset: a buffer that wraps around
+needs a reset: a table in a table
+needs a reset: nowhere to answer
+needs a reset: more requests than entries
+refused: features that were not offered
+needs a reset: a status out of order
+needs a reset: queues that cannot be
+written everywhere
+reset amid requests
+done'
+
+be_hostile() { # CPUS WORDS EXPECTED
+    new_disk 64K
+    cp "$WORK/disk" "$WORK/untouched"
+    says "a driver that breaks the rules, $2, vCPUs: $1" "$3" -c "$1" --kernel "$guests/hostile" --disk "$WORK/disk" --cmdline "$2" demo
+    check 'and the disk is what it was' cmp "$WORK/disk" "$WORK/untouched"
+}
+
+be_hostile 1 polled "$hostile_expected"
+be_hostile 1 'interrupts index' "$hostile_expected"
+be_hostile 2 'interrupts index indirect second' "$hostile_expected"
+for words in storm 'storm interrupts index'; do be_hostile 2 "$words" $'the storm is over\ndone'; done
 
 check_host 'nothing was left behind by any of them' "$WORK/before"
 done_testing

@@ -115,7 +115,7 @@ driver_negotiate(struct driver *driver, uint64_t wanted)
     if (machine_was_told("indirect"))
         needed |= VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC);
     driver->interrupts = machine_was_told("interrupts");
-    driver->processor = machine_was_told("elsewhere") ? 1 - processor_number() : processor_number();
+    driver->processor = machine_was_told("elsewhere") || machine_was_told("crossed") ? 1 - processor_number() : processor_number();
     driver_write(driver, VIRTIO_MMIO_STATUS, 0);
     expect(driver_read(driver, VIRTIO_MMIO_STATUS) == 0, "no reset");
     processor_route(driver->gsi, PROCESSOR_EDGE, driver->processor, take_interrupt, driver);

@@ -2,7 +2,8 @@
  * A guest's half of a virtio device, by its registers (virtio 1.2, 4.2) and split queues (2.7): two queues at most, and requests of a few
  * buffers. How it is driven, the command line says by words: "interrupts", otherwise its queues are polled and no interrupt may come;
  * "index", with VIRTIO_F_EVENT_IDX; "indirect", with VIRTIO_F_INDIRECT_DESC; "elsewhere", with interrupts to the other processor than
- * the one that drives it. A device is driven by one processor at a time.
+ * the one that drives it, which does nothing else, and "crossed", where that drives something itself. A device is driven by one processor
+ * at a time.
  */
 #ifndef VMSUP_TESTS_SYSTEM_GUESTS_COMMON_VIRTIO_H
 #define VMSUP_TESTS_SYSTEM_GUESTS_COMMON_VIRTIO_H
