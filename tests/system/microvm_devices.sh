@@ -106,6 +106,7 @@ drive_net() { # CPUS WORDS
 
 answers_ping() {
     local status=0
+    rm -f "$WORK/console"
     start -f --kernel "$guests/net" --cmdline 'answer merge interrupts' "${network[@]}" demo </dev/null >"$WORK/console" 2>"$WORK/log" &
     wait_until 10 grep -q guest "$WORK/console" || status=$?
     ping -q -c 3 -i 0.2 -W $((2 * TIME_FACTOR)) 10.118.76.2 || status=$?
