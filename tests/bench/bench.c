@@ -1,10 +1,12 @@
 /*
  * The bench: what an exit costs under vmsup, beside the floor and bare pipes, measured in the same run and in turns, since a host's speed
  * changes; how long a start takes; how much memory each process has. A table on standard output, and the same numbers as JSON in the
- * file named by the first argument. Every number is a median. usage: bench OUT.json, from the build folder's tests/bench, as root
+ * file named by the first argument. Every number is a median, where it is not called p99.
+ * usage: bench OUT.json [start], from the build folder's tests/bench, as root; with "start", starts and memory only
  */
 #include "child.h"
 #include "rounds.h"
+#include "start.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -17,12 +19,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STARTS 25
 /* How often each way of answering exits is measured. */
 #define TURNS 5
 #define LINE_MAX_BYTES 256
-
-static const char *const process_names[CHILD_VM_PROCESSES] = { "supervisor", "vmproc", "plugin" };
 
 static char folder[PATH_MAX];
 
@@ -83,23 +82,9 @@ pin_threads(pid_t pid, int cpu)
     closedir(tasks);
 }
 
+/* The plugin's threads on `plugin_cpu`, all the rest on CPU 0. */
 static json_t *
-measure_memory(const struct vm_processes *processes)
-{
-    json_t *memory = json_object();
-
-    for (int i = 0; i < CHILD_VM_PROCESSES; i++) {
-        char path[PATH_MAX];
-
-        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", processes->pid[i]);
-        json_object_set_new(memory, process_names[i], json_integer(child_read_number(path, "Pss:")));
-    }
-    return memory;
-}
-
-/* The plugin's threads on `plugin_cpu`, all the rest on CPU 0. Fills *memory the first time. */
-static json_t *
-measure_vmsup(int plugin_cpu, json_t **memory)
+measure_vmsup(int plugin_cpu)
 {
     char *argv[] = { beside("../../vmsup"), "start", "-f", "--log-level", "warning", "--plugin", beside("plugin"), "bench",
                      NULL };
@@ -112,8 +97,6 @@ measure_vmsup(int plugin_cpu, json_t **memory)
         errx(1, "the plugin did not become ready");
     processes = child_find_vm(child.pid);
     pin_threads(processes.pid[2], plugin_cpu);
-    if (*memory == NULL)
-        *memory = measure_memory(&processes);
     fputs("go\n", child.in);
     fflush(child.in);
     read_results(child.out, results);
@@ -123,25 +106,6 @@ measure_vmsup(int plugin_cpu, json_t **memory)
     return results;
 }
 
-struct start_times {
-    uint64_t at_main[STARTS], first_exit[STARTS], gone[STARTS];
-};
-
-static void
-measure_start(char *const argv[], struct start_times *times, int i)
-{
-    uint64_t began = bench_now();
-    struct child child = child_run(argv, 0);
-    json_t *results = json_object();
-
-    read_results(child.out, results);
-    child_end(&child);
-    times->gone[i] = bench_now() - began;
-    times->at_main[i] = (uint64_t)json_integer_value(json_object_get(results, "main")) - began;
-    times->first_exit[i] = (uint64_t)json_integer_value(json_object_get(results, "first exit")) - began;
-    json_decref(results);
-}
-
 static uint64_t
 median(uint64_t *times, size_t count)
 {
@@ -149,29 +113,12 @@ median(uint64_t *times, size_t count)
     return times[count / 2];
 }
 
-static json_t *
-start_median(uint64_t times[STARTS])
-{
-    return json_integer((json_int_t)(median(times, STARTS) / 1000));
-}
-
-static json_t *
-measure_starts(char *const argv[])
-{
-    struct start_times times;
-
-    for (int i = 0; i < STARTS; i++)
-        measure_start(argv, &times, i);
-    return json_pack("{so so so}", "main", start_median(times.at_main), "first exit", start_median(times.first_exit),
-                     "all gone", start_median(times.gone));
-}
-
 /* The ways in which exits are answered, in the order of the table. */
 enum way { WAY_FLOOR, WAY_PIPES_ONE, WAY_VMSUP_ONE, WAY_PIPES_TWO, WAY_VMSUP_TWO, WAYS };
 static const char *const way_names[WAYS] = { "floor", "bare pipes, one cpu", "one cpu", "bare pipes, two cpus", "two cpus" };
 
 static json_t *
-measure_way(enum way way, json_t **memory)
+measure_way(enum way way)
 {
     switch (way) {
     case WAY_FLOOR:
@@ -181,22 +128,22 @@ measure_way(enum way way, json_t **memory)
     case WAY_PIPES_TWO:
         return measure_floor((char *[]){ beside("floor"), strdup("pipes"), strdup("1"), NULL });
     case WAY_VMSUP_ONE:
-        return measure_vmsup(0, memory);
+        return measure_vmsup(0);
     default:
-        return measure_vmsup(1, memory);
+        return measure_vmsup(1);
     }
 }
 
 /* In turns: what slows the host down for a while slows all of them down. */
 static void
-measure_exits(json_t *report, json_t **memory)
+measure_exits(json_t *report)
 {
     const int ways = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? WAYS : WAY_PIPES_TWO;
     uint64_t times[WAYS][BENCH_WORKS_MAX][TURNS];
 
     for (int turn = 0; turn < TURNS; turn++)
         for (int way = 0; way < ways; way++) {
-            json_t *results = measure_way((enum way)way, memory);
+            json_t *results = measure_way((enum way)way);
 
             for (size_t i = 0; i < bench_work_count; i++)
                 times[way][i][turn] = (uint64_t)json_integer_value(json_object_get(results, bench_works[i].name));
@@ -228,42 +175,21 @@ print_exits(json_t *report)
     }
 }
 
-static void
-print_rest(json_t *report)
-{
-    static const char *const steps[] = { "main", "first exit", "all gone" };
-    json_t *floor_start = json_object_get(report, "floor start"), *start = json_object_get(report, "start");
-
-    printf("\n%-36s %10s %10s\n", "a start, us from launch (median)", "floor", "vmsup");
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
-        printf("%-36s %10lld %10lld\n", steps[i], json_integer_value(json_object_get(floor_start, steps[i])),
-               json_integer_value(json_object_get(start, steps[i])));
-    printf("\n%-36s\n", "memory, KiB (proportional set size)");
-    for (int i = 0; i < CHILD_VM_PROCESSES; i++)
-        printf("%-36s %10lld\n", process_names[i],
-               json_integer_value(json_object_get(json_object_get(report, "memory"), process_names[i])));
-}
-
 int
 main(int argc, char **argv)
 {
-    json_t *report = json_object(), *memory = NULL;
-    char *floor_argv[] = { NULL, "start", NULL };
-    char *start_argv[] = { NULL, "start", "-f", "--log-level", "warning", "--plugin", NULL, "bench", "--", "start", NULL };
+    json_t *report = json_object();
+    bool only_start = argc == 3 && strcmp(argv[2], "start") == 0;
 
-    if (argc != 2)
-        errx(64, "usage: bench OUT.json");
+    if (argc != 2 && !only_start)
+        errx(64, "usage: bench OUT.json [start]");
     strlcpy(folder, dirname(argv[0]), sizeof folder);
-    floor_argv[0] = beside("floor");
-    start_argv[0] = beside("../../vmsup");
-    start_argv[6] = beside("plugin");
-
-    measure_exits(report, &memory);
-    json_object_set_new(report, "floor start", measure_starts(floor_argv));
-    json_object_set_new(report, "start", measure_starts(start_argv));
-    json_object_set_new(report, "memory", memory);
-    print_exits(report);
-    print_rest(report);
+    if (!only_start)
+        measure_exits(report);
+    start_measure(folder, report);
+    if (!only_start)
+        print_exits(report);
+    start_print(report);
     if (json_dump_file(report, argv[1], JSON_INDENT(2)) < 0)
         errx(1, "%s could not be written", argv[1]);
     json_decref(report);

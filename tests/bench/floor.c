@@ -1,8 +1,7 @@
 /*
  * The floors: the bench's guest with its exits answered in the loop around KVM_RUN, in one process, as no device model can beat; and
  * answered by a second process over two pipes with nothing else around them, as none can beat that uses pipes.
- * "floor" does all the work and prints the results, "floor pipes CPU" does so with the second process on that CPU; "floor start" only
- * starts and prints when main and the first exit were.
+ * "floor" does all the work and prints the results, "floor pipes CPU" does so with the second process on that CPU.
  */
 #include "rounds.h"
 
@@ -187,7 +186,6 @@ answer_exits(int vcpu, struct kvm_run *run, const struct pipes *pipes)
 int
 main(int argc, char **argv)
 {
-    uint64_t at_main = bench_now();
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vcpu, size;
     struct kvm_run *run;
     struct pipes pipes;
@@ -199,12 +197,6 @@ main(int argc, char **argv)
     run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     if (run == MAP_FAILED)
         err(1, "kvm_run");
-    if (argc > 1 && strcmp(argv[1], "start") == 0) {
-        if (ioctl(vcpu, KVM_RUN, 0) < 0)
-            err(1, "KVM_RUN");
-        printf("main\t%lu\nfirst exit\t%lu\n", at_main, bench_now());
-        return 0;
-    }
     if (argc > 2 && strcmp(argv[1], "pipes") == 0) {
         pipes = start_server(atoi(argv[2]));
         answer_exits(vcpu, run, &pipes);

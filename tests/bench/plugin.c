@@ -1,7 +1,6 @@
 /*
- * The bench's guest under vmsup: the same work as in floor.c, its exits answered by a plugin. "plugin" says "ready", waits for a
- * line on standard input (the bench pins threads meanwhile) and then answers the guest; "plugin start" only starts and prints
- * when main and the first exit were.
+ * The bench's guest under vmsup: the same work as in floor.c, its exits answered by a plugin. It says "ready", waits for a line
+ * on standard input (the bench pins threads meanwhile) and then answers the guest.
  */
 #include "rounds.h"
 
@@ -102,13 +101,10 @@ answer_exits(struct vmsup *vm, struct vmsup_vcpu *vcpu)
 }
 
 int
-main(int argc, char **argv)
+main(void)
 {
-    uint64_t at_main = bench_now();
-    bool only_start = argc > 1 && strcmp(argv[1], "start") == 0;
     struct vmsup *vm;
     struct vmsup_vcpu *vcpu;
-    struct vmsup_vcpu_event event;
     char line[16];
 
     check(vmsup_connect(&vm), "connect");
@@ -116,11 +112,6 @@ main(int argc, char **argv)
     check(vmsup_get_vcpu(vm, 0, &vcpu), "get_vcpu");
     check(vmsup_start(vm), "start");
     enter_guest(vcpu);
-    if (only_start) {
-        check(vmsup_vcpu_wait(vcpu, &event), "wait");
-        printf("main\t%lu\nfirst exit\t%lu\n", at_main, bench_now());
-        return 0;
-    }
     printf("ready\n");
     fflush(stdout);
     if (read(STDIN_FILENO, line, sizeof line) <= 0)
