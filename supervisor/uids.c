@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define UIDS_FILE "uids"
+/* vmproc's and the plugin's. */
+#define UIDS_PAIR 2
 /* Ids that are tried before a range is called full: one that large has that many VMs, or something is wrong. */
 #define UIDS_TRIES_MAX (1 << 20)
 #define UIDS_SYSTEM_LAST 999u
@@ -72,8 +74,7 @@ take_one(int fd, const struct uids_ranges *subordinate, uint64_t *next, uint64_t
             continue;
         if (result < 0)
             return result;
-        /* Looked at under the lock: who had it before may have let processes live. */
-        result = uids_host_uses(candidate);
+        result = uids_host_knows(candidate);
         if (result == 0) {
             *id = candidate;
             return 0;
@@ -85,13 +86,30 @@ take_one(int fd, const struct uids_ranges *subordinate, uint64_t *next, uint64_t
     return -EAGAIN;
 }
 
+/* Running processes are looked at under the locks: who had an id before may have let some live. Such an id is passed over. */
 static int
 take_pair(int fd, const struct uids_ranges *subordinate, uint32_t first, uint32_t count, struct uids *uids)
 {
     uint64_t next = first, end = (uint64_t)first + count;
-    int result = take_one(fd, subordinate, &next, end, &uids->vmproc);
+    uid_t id[UIDS_PAIR];
+    int busy = (1 << UIDS_PAIR) - 1, result = 0;
 
-    return result < 0 ? result : take_one(fd, subordinate, &next, end, &uids->plugin);
+    while (busy != 0) {
+        for (int i = 0; i < UIDS_PAIR && result == 0; i++)
+            if ((busy & 1 << i) != 0)
+                result = take_one(fd, subordinate, &next, end, &id[i]);
+        if (result < 0)
+            return result;
+        busy = uids_host_runs(id, UIDS_PAIR);
+        if (busy < 0)
+            return busy;
+        for (int i = 0; i < UIDS_PAIR; i++)
+            if ((busy & 1 << i) != 0)
+                set_lock(fd, id[i], F_UNLCK);
+    }
+    uids->vmproc = id[0];
+    uids->plugin = id[1];
+    return 0;
 }
 
 int

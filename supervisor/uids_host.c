@@ -3,21 +3,17 @@
 #include "common/fd.h"
 #include "supervisor/options_value.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* /etc/subuid of a host with as many users as ranges are taken. */
 #define SUBORDINATE_FILE_MAX (4 << 20)
-/* The beginning of /proc/PID/status: Uid and Gid stand in the first few hundred bytes, before a list of groups of any length. */
-#define STATUS_MAX 8192
 
 static int
 add_range(struct uids_ranges *ranges, const struct uids_range *range)
@@ -108,8 +104,8 @@ means_not_found(int error)
     return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
 }
 
-static int
-is_known(uint32_t id)
+int
+uids_host_knows(uint32_t id)
 {
     errno = 0;
     if (getpwuid(id) != NULL)
@@ -120,60 +116,4 @@ is_known(uint32_t id)
     if (getgrgid(id) != NULL)
         return 1;
     return means_not_found(errno) ? 0 : -errno;
-}
-
-/* Whether one of the four numbers after `key` is `id`. */
-static bool
-line_has_id(const char *status, const char *key, uint32_t id)
-{
-    const char *line = strstr(status, key);
-    unsigned int ids[4];
-
-    if (line == NULL || sscanf(line + strlen(key), "%u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
-        return false;
-    return ids[0] == id || ids[1] == id || ids[2] == id || ids[3] == id;
-}
-
-static bool
-process_has_id(int proc, const char *pid, uint32_t id)
-{
-    char path[32], status[STATUS_MAX];
-    ssize_t length;
-    int fd;
-
-    snprintf(path, sizeof path, "%.16s/status", pid);
-    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    /* A process may go while it is being looked at. */
-    if (fd < 0)
-        return false;
-    length = read(fd, status, sizeof status - 1);
-    fd_close(&fd);
-    if (length <= 0)
-        return false;
-    status[length] = '\0';
-    return line_has_id(status, "\nUid:\t", id) || line_has_id(status, "\nGid:\t", id);
-}
-
-static int
-is_running(uint32_t id)
-{
-    DIR *listing = opendir("/proc");
-    struct dirent *entry;
-    bool found = false;
-
-    if (listing == NULL)
-        return -errno;
-    while (!found && (entry = readdir(listing)) != NULL)
-        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            found = process_has_id(dirfd(listing), entry->d_name, id);
-    closedir(listing);
-    return found;
-}
-
-int
-uids_host_uses(uint32_t id)
-{
-    int result = is_known(id);
-
-    return result != 0 ? result : is_running(id);
 }

@@ -30,7 +30,13 @@ void uids_free_ranges(struct uids_ranges *ranges);
 /* `id` where no range holds it, else the first number after a range that does. */
 uint64_t uids_past_ranges(const struct uids_ranges *ranges, uint64_t id);
 
-/* 1: a user or group has the number, or a process runs under it (any of its real, effective, saved and file system ids). 0: free. */
-int uids_host_uses(uint32_t id);
+/* 1: a user or group has the number. 0: none has. */
+int uids_host_knows(uint32_t id);
+
+/*
+ * uids_running.c. Which of `ids` a process runs under, by any of its real, effective, saved and file system ids: bit i for ids[i]. All are looked for at
+ * once, since it takes a look at every process of the host. `count` is at most 31.
+ */
+int uids_host_runs(const uint32_t *ids, size_t count);
 
 #endif
