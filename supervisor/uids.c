@@ -86,26 +86,38 @@ take_one(int fd, const struct uids_ranges *subordinate, uint64_t *next, uint64_t
     return -EAGAIN;
 }
 
+/* Lets go of those that are busy; how many are left, which keep their order. */
+static size_t
+drop_busy(int fd, uid_t id[UIDS_PAIR], int busy)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < UIDS_PAIR; i++)
+        if ((busy & 1 << i) != 0)
+            set_lock(fd, id[i], F_UNLCK);
+        else
+            id[left++] = id[i];
+    return left;
+}
+
 /* Running processes are looked at under the locks: who had an id before may have let some live. Such an id is passed over. */
 static int
 take_pair(int fd, const struct uids_ranges *subordinate, uint32_t first, uint32_t count, struct uids *uids)
 {
     uint64_t next = first, end = (uint64_t)first + count;
     uid_t id[UIDS_PAIR];
-    int busy = (1 << UIDS_PAIR) - 1, result = 0;
+    size_t taken = 0;
 
-    while (busy != 0) {
-        for (int i = 0; i < UIDS_PAIR && result == 0; i++)
-            if ((busy & 1 << i) != 0)
-                result = take_one(fd, subordinate, &next, end, &id[i]);
+    while (taken < UIDS_PAIR) {
+        int result = 0;
+
+        for (; taken < UIDS_PAIR && result == 0; taken++)
+            result = take_one(fd, subordinate, &next, end, &id[taken]);
+        if (result == 0)
+            result = uids_host_runs(id, UIDS_PAIR);
         if (result < 0)
             return result;
-        busy = uids_host_runs(id, UIDS_PAIR);
-        if (busy < 0)
-            return busy;
-        for (int i = 0; i < UIDS_PAIR; i++)
-            if ((busy & 1 << i) != 0)
-                set_lock(fd, id[i], F_UNLCK);
+        taken = drop_busy(fd, id, result);
     }
     uids->vmproc = id[0];
     uids->plugin = id[1];
