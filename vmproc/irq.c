@@ -16,6 +16,9 @@ irq_event_create(struct vm *vm, const struct main_request *request, struct objec
 
     if (wanted->irq_id >= LIMIT_GSI)
         return -EINVAL;
+    result = vm_make_interrupts(vm);
+    if (result < 0)
+        return result;
     object->irq_event.gsi = wanted->irq_id;
     object->irq_event.trigger = eventfd(0, EFD_CLOEXEC);
     object->irq_event.resample = eventfd(0, EFD_CLOEXEC);
@@ -55,9 +58,11 @@ int
 irq_set_line(struct vm *vm, const struct main_request *request, struct reply *reply)
 {
     const MainRequest__SetIrq *wanted = request->message->set_irq;
+    int result;
 
     reply->wait_nanoseconds = bucket_take(&vm->irq_rate, bucket_clock());
-    return kvm_irq_line(vm->fd, wanted->irq_id, wanted->active ? 1 : 0);
+    result = vm_make_interrupts(vm);
+    return result < 0 ? result : kvm_irq_line(vm->fd, wanted->irq_id, wanted->active ? 1 : 0);
 }
 
 static int
@@ -103,5 +108,6 @@ irq_set_routing(struct vm *vm, const struct main_request *request, struct reply 
         if (result < 0)
             return result;
     }
-    return kvm_set_gsi_routing(vm->fd, routing);
+    result = vm_make_interrupts(vm);
+    return result < 0 ? result : kvm_set_gsi_routing(vm->fd, routing);
 }

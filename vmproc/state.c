@@ -112,9 +112,13 @@ state_get(struct vm *vm, const struct main_request *request, struct reply *reply
 {
     const struct device *device = find_device(request->message->get_state->set);
     uint8_t *state;
+    int result;
 
     if (device == NULL)
         return -EINVAL;
+    result = vm_make_interrupts(vm);
+    if (result < 0)
+        return result;
     state = reply_allocate(reply, device->size);
     if (state == NULL)
         return -ENOMEM;
@@ -129,11 +133,13 @@ state_set(struct vm *vm, const struct main_request *request, struct reply *reply
 {
     const MainRequest__SetState *wanted = request->message->set_state;
     const struct device *device = find_device(wanted->set);
+    int result;
 
     (void)reply;
     if (device == NULL || wanted->state.len != device->size)
         return -EINVAL;
-    return device->set(vm->fd, wanted->state.data);
+    result = vm_make_interrupts(vm);
+    return result < 0 ? result : device->set(vm->fd, wanted->state.data);
 }
 
 int

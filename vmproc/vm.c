@@ -93,7 +93,6 @@ check_kvm(struct vm *vm, const char **what)
 static int
 create_in_kvm(struct vm *vm, const char **what)
 {
-    const struct kvm_pit_config pit = { .flags = 0 };
     int result = check_kvm(vm, what);
 
     if (result < 0)
@@ -104,15 +103,24 @@ create_in_kvm(struct vm *vm, const char **what)
         return vm->fd;
     limit_guest(vm);
     *what = "KVM_SET_TSS_ADDR";
-    result = kvm_set_tss_address(vm->fd, TSS_ADDRESS);
-    if (result < 0)
-        return result;
-    *what = "KVM_CREATE_IRQCHIP";
-    result = kvm_create_irqchip(vm->fd);
-    if (result < 0)
-        return result;
-    *what = "KVM_CREATE_PIT2";
-    return kvm_create_pit2(vm->fd, &pit);
+    return kvm_set_tss_address(vm->fd, TSS_ADDRESS);
+}
+
+int
+vm_make_interrupts(struct vm *vm)
+{
+    const struct kvm_pit_config pit = { .flags = 0 };
+    int result = 0;
+
+    if (!vm->has_irqchip) {
+        result = kvm_create_irqchip(vm->fd);
+        vm->has_irqchip = result >= 0;
+    }
+    if (result >= 0 && !vm->has_timer) {
+        result = kvm_create_pit2(vm->fd, &pit);
+        vm->has_timer = result >= 0;
+    }
+    return result;
 }
 
 /* The plugin reads this eventfd with blocking reads, so the write may block too; a signal then lets it look around. */
@@ -262,13 +270,14 @@ vm_destroy(struct vm *vm)
 int
 vm_start(struct vm *vm)
 {
-    int result = 0;
+    int result;
 
     if (vm->started)
         return -EINVAL;
     if (atomic_load(&vm->ending))
         return -ESHUTDOWN;
     vm->started = true;
+    result = vm_make_interrupts(vm);
     for (unsigned i = 0; i < vm->vcpu_count && result >= 0; i++)
         result = vcpu_open(vm->vcpu[i]);
     for (unsigned i = 0; i < vm->vcpu_count && result >= 0; i++)

@@ -1,6 +1,6 @@
 /*
- * The VM: what KVM knows of it, the objects that plugins made in it, its vCPUs, and how it ends. vm_create() makes it
- * with its interrupt controller and timer; vm_destroy() undoes everything. The server's thread owns it all, but for
+ * The VM: what KVM knows of it, the objects that plugins made in it, its vCPUs, and how it ends. vm_create() makes it;
+ * vm_destroy() undoes everything. The server's thread owns it all, but for
  * what is named here as shared with the vCPU threads: the ranges and the hint under `access_lock`, the fields under
  * `lock`, `ending`, and what never changes once the VM exists.
  */
@@ -64,6 +64,7 @@ struct vm {
     uint64_t memory_limit;
     uint64_t memory_used;
     struct bucket irq_rate;
+    bool has_irqchip, has_timer; /* see vm_make_interrupts() */
     bool started;
     struct vcpu *vcpu[LIMIT_VCPUS];
 
@@ -100,6 +101,13 @@ int vm_create(const struct vm_config *config, struct vm **vm, char *text, size_t
 
 /* Every vCPU's thread must have been joined (see vcpu_end()). */
 void vm_destroy(struct vm *vm);
+
+/*
+ * Makes the interrupt controllers and the timer where they are not yet: for whoever needs them, and before the vCPUs.
+ * Not before that: while KVM settles what it has put on the guest's buses it lets a new memory slot wait, for some
+ * milliseconds each. 0 or what KVM says.
+ */
+int vm_make_interrupts(struct vm *vm);
 
 /* Creates the vCPUs and their threads. 0; -EINVAL the second time; -ESHUTDOWN once the VM ends; or what KVM says. */
 int vm_start(struct vm *vm);

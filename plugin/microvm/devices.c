@@ -286,8 +286,9 @@ static const struct {
     int (*add)(struct devices *devices, struct machine *machine, const struct options *options);
 } device_table[] = {
     { "the channel to the supervisor", add_host },
-    { "the serial port, the clock and the power button", add_platform },
+    /* Memory before interrupts: KVM takes a slot at once as long as it has no interrupt controller. */
     { "the virtio devices' registers", add_slots },
+    { "the serial port, the clock and the power button", add_platform },
     { "a disk", add_disks },
     { "the network card", add_net },
     { "the entropy device", add_rng },
