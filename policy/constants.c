@@ -16,9 +16,10 @@ compare(const void *left, const void *right)
 {
     const struct key *key = left;
     const struct policy_constant *constant = right;
-    const int order = strncmp(key->name, constant->name, key->size);
+    const char *name = &policy_constant_names[constant->name];
+    const int order = strncmp(key->name, name, key->size);
 
-    return order != 0 ? order : constant->name[key->size] == '\0' ? 0 : -1;
+    return order != 0 ? order : name[key->size] == '\0' ? 0 : -1;
 }
 
 bool

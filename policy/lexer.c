@@ -108,7 +108,9 @@ lexer_advance(struct lexer *lexer)
 void
 lexer_begin(struct lexer *lexer, const char *name, const char *text, size_t size, struct policy_error *error)
 {
-    *lexer = (struct lexer){ .name = name, .text = text, .end = text + size, .next = text, .error = error };
+    *lexer = (struct lexer){
+        .name = name, .text = text, .end = text + size, .next = text, .error = error, .counted = text, .counted_line = 1,
+    };
     lexer_advance(lexer);
 }
 
@@ -152,13 +154,15 @@ lexer_take_rest(struct lexer *lexer)
 }
 
 unsigned
-lexer_line(const struct lexer *lexer, const char *at)
+lexer_line(struct lexer *lexer, const char *at)
 {
-    unsigned line = 1;
-
-    for (const char *c = lexer->text; c < at; c++)
-        line += *c == '\n';
-    return line;
+    if (at < lexer->counted) {
+        lexer->counted = lexer->text;
+        lexer->counted_line = 1;
+    }
+    for (; lexer->counted < at; lexer->counted++)
+        lexer->counted_line += *lexer->counted == '\n';
+    return lexer->counted_line;
 }
 
 int

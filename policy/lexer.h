@@ -33,6 +33,8 @@ struct lexer {
     const char *name; /* of the file */
     const char *text, *end, *next;
     struct token token; /* the present one */
+    const char *counted; /* up to here lines have been counted, and this is in that one */
+    unsigned counted_line;
     struct policy_error *error;
 };
 
@@ -48,7 +50,8 @@ bool lexer_take_sign(struct lexer *lexer, const char *sign);
 /* What is left of the line, without its comment and blanks around; the newline is the present token afterwards. */
 struct token lexer_take_rest(struct lexer *lexer);
 
-unsigned lexer_line(const struct lexer *lexer, const char *at);
+/* From 1 on. */
+unsigned lexer_line(struct lexer *lexer, const char *at);
 
 /* Fills the error for the place of `at` (NULL: the present token) and gives -EINVAL. */
 int lexer_fail(struct lexer *lexer, const char *at, const char *format, ...) __attribute__((format(printf, 3, 4)));

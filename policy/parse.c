@@ -293,7 +293,6 @@ add_rule(struct parser *parser, struct lexer *lexer, const char *at, int number,
 
     if (rule == NULL)
         return -ENOMEM;
-    policy_call_name(number, name, sizeof name);
     if (rule->number < 0) {
         *rule = (struct policy_rule){
             .number = number, .place = { parser->file, lexer_line(lexer, at) }, .conditional = right->conditional,
@@ -301,6 +300,7 @@ add_rule(struct parser *parser, struct lexer *lexer, const char *at, int number,
         };
         return add_alternatives(rule, right);
     }
+    policy_call_name(number, name, sizeof name);
     if (!rule->conditional || !right->conditional)
         return lexer_fail(lexer, at, "`%s` stands here and in %s:%u, and one of them is without a condition", name,
                           policy->files[rule->place.file], rule->place.line);
