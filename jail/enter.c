@@ -43,6 +43,14 @@ reset_signals(void)
         syscall(SYS_rt_sigaction, number, &normal, NULL, sizeof normal.mask);
 }
 
+/* All but the pid namespace, in which it was born, and those of the cgroup and of users, which come later. */
+static int
+make_namespaces(struct child *child)
+{
+    child_begin(child, "cannot make its namespaces");
+    return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ? -errno : 0;
+}
+
 /* What a process inherits besides descriptors: signals, session, umask, keys, priority among the host's when memory is short. */
 static int
 shed_inheritance(struct child *child)
@@ -165,8 +173,10 @@ void
 child_run(struct child *child)
 {
     const struct jail *jail = child->jail;
-    int result = shed_inheritance(child);
+    int result = jail->unconfined ? 0 : make_namespaces(child);
 
+    if (result == 0)
+        result = shed_inheritance(child);
     if (result == 0 && !jail->unconfined)
         result = confine(child);
     if (result == 0)

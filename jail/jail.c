@@ -8,19 +8,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The cgroup namespace is made by the child, once it is in its cgroup: here its root would be the parent's. */
-#define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+/* Of the process that makes another in a pid namespace; the way into a jail is gone on a copy of it. */
+#define HELPER_STACK (256 * 1024)
 
 uint64_t
 jail_make_key(void)
@@ -41,7 +43,10 @@ fail(const struct jail *jail, struct jail_error *error, const char *step, int re
     return result;
 }
 
-/* A child as by fork(2), in new namespaces and in its cgroup from the first instruction on. `flags` are added. */
+/*
+ * A child as by fork(2), in its pid namespace and in its cgroup from the first instruction on; the other namespaces it makes itself, which
+ * takes long. `flags` are added.
+ */
 static pid_t
 clone_child(const struct jail *jail, uint64_t flags, int *pidfd)
 {
@@ -53,7 +58,7 @@ clone_child(const struct jail *jail, uint64_t flags, int *pidfd)
     };
 
     if (!jail->unconfined)
-        arguments.flags |= NAMESPACES;
+        arguments.flags |= CLONE_NEWPID;
     if (jail->cgroup >= 0) {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = (unsigned)jail->cgroup;
@@ -100,11 +105,6 @@ run_child(const struct jail *jail, int sockets[2])
     _exit(127);
 }
 
-/* What a helper tells of the child that it has made. */
-struct birth {
-    int error; /* a positive errno; 0: the pidfd comes along */
-};
-
 static pid_t
 pid_of(int pidfd)
 {
@@ -116,64 +116,61 @@ pid_of(int pidfd)
     return (pid_t)strtol(line + strlen("\nPid:"), NULL, 10);
 }
 
-/*
- * A pid namespace is made only within the maker's own: so a helper is born into the one that is to hold it, makes the child there as a child of
- * the caller's (CLONE_PARENT), hands over its pidfd, and goes.
- */
+struct birth {
+    const struct jail *jail;
+    int *sockets;
+    int pidfd;
+    int error; /* a positive errno */
+};
+
 static int
-help_birth(const struct jail *jail, int sockets[2], int report)
+help_birth(void *context)
 {
-    struct birth birth = { 0 };
-    int pidfd = -1;
-    pid_t pid = clone_child(jail, CLONE_PARENT, &pidfd);
+    struct birth *birth = context;
+    pid_t pid = clone_child(birth->jail, CLONE_PARENT, &birth->pidfd);
 
     if (pid == 0)
-        run_child(jail, sockets);
-    birth.error = pid < 0 ? errno : 0;
-    return message_send(report, &birth, sizeof birth, &pidfd, pid < 0 ? 0 : 1, 0) < 0;
+        run_child(birth->jail, birth->sockets);
+    birth->error = pid < 0 ? errno : 0;
+    return 0;
 }
 
+/*
+ * A pid namespace is made only within the maker's own: so a helper is born into the one that is to hold it, makes the child there as a
+ * child of the caller's (CLONE_PARENT), and goes, while the caller waits. It shares the caller's memory and descriptors: so the child's
+ * pidfd is the caller's even where the helper is killed, as it is when pid 1 of its namespace dies. The child has a copy of its stack.
+ */
 static int
-take_birth(int report, struct jail_process *process)
+help(struct birth *birth)
 {
-    struct message_fds fds;
-    struct birth birth;
-    ssize_t size = message_receive(report, &birth, sizeof birth, &fds, 1, 0);
+    char *stack = mmap(NULL, HELPER_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    pid_t helper;
+    int result = 0;
 
-    if (size != sizeof birth)
-        return size < 0 ? (int)size : -ECHILD;
-    if (birth.error != 0)
-        return -birth.error;
-    if (fds.count != 1)
-        return -ECHILD;
-    process->pidfd = fd_take(&fds.fd[0]);
-    process->pid = pid_of(process->pidfd);
-    return process->pid > 0 ? 0 : -ESRCH;
+    if (stack == MAP_FAILED)
+        return -errno;
+    helper = clone(help_birth, stack + HELPER_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, birth);
+    if (helper < 0)
+        result = -errno;
+    else
+        waitpid(helper, NULL, 0);
+    munmap(stack, HELPER_STACK);
+    return result;
 }
 
 static int
 spawn_within(const struct jail *jail, int sockets[2], struct jail_process *process)
 {
-    int report[2] = { -1, -1 }, own = -1, result, restored;
-    pid_t helper = -1;
+    struct birth birth = { .jail = jail, .sockets = sockets, .pidfd = -1, .error = ECHILD };
+    int own = -1, result = aim_pid_namespace(jail, &own), restored;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
-        return -errno;
-    result = aim_pid_namespace(jail, &own);
-    if (result == 0) {
-        helper = fork();
-        if (helper == 0)
-            _exit(help_birth(jail, sockets, report[1]));
-        if (helper < 0)
-            result = -errno;
-    }
+    if (result == 0)
+        result = help(&birth);
     restored = restore_pid_namespace(&own);
-    fd_close(&report[1]);
-    if (helper > 0) {
-        result = take_birth(report[0], process);
-        waitpid(helper, NULL, 0);
-    }
-    fd_close(&report[0]);
+    if (result == 0 && birth.pidfd >= 0 && (process->pid = pid_of(birth.pidfd)) > 0)
+        process->pidfd = birth.pidfd;
+    else if (result == 0)
+        result = -birth.error;
     return result == 0 ? restored : result;
 }
 
@@ -201,11 +198,12 @@ spawn(const struct jail *jail, struct jail_process *process, int *socket, const 
     return result;
 }
 
-/* What it says is done as it says it. `executes` becomes true where its program is next. */
+/* What it says is done as it says it. */
 static int
-hear_word(const struct jail *jail, struct jail_process *process, int socket, const struct child_report *report,
-          struct message_fds *fds, bool *executes, struct jail_error *error)
+hear_word(struct jail_start *start, const struct child_report *report, struct message_fds *fds, struct jail_error *error)
 {
+    const struct jail *jail = &start->jail;
+    struct jail_process *process = start->process;
     int result = 0;
 
     switch (report->word) {
@@ -213,10 +211,10 @@ hear_word(const struct jail *jail, struct jail_process *process, int socket, con
         result = ids_write_maps(jail, process->pid);
         if (result < 0)
             return fail(jail, error, "cannot write the maps of its user namespace", result);
-        result = message_send(socket, "", 1, NULL, 0, 0);
+        result = message_send(start->socket, "", 1, NULL, 0, 0);
         break;
     case CHILD_IS_BOUND:
-        result = message_send(socket, "", 1, NULL, 0, 0);
+        result = message_send(start->socket, "", 1, NULL, 0, 0);
         break;
     case CHILD_LISTENER:
         if (fds->count != 1 || process->listener >= 0)
@@ -224,7 +222,7 @@ hear_word(const struct jail *jail, struct jail_process *process, int socket, con
         process->listener = fd_take(&fds->fd[0]);
         break;
     case CHILD_EXECUTES:
-        *executes = true;
+        start->executes = true;
         break;
     case CHILD_FAILED:
         return fail(jail, error, report->step, report->error > 0 ? -report->error : -EIO);
@@ -249,29 +247,29 @@ tell_death(const struct jail *jail, const struct jail_process *process, struct j
     return -ECHILD;
 }
 
-/* Hears the child until it has become its program (the socket ends: close-on-exec) or has failed. */
+/* One word. The socket ends as the child becomes its program (close-on-exec), or dies: -ECHILD, and nothing is said of it yet. */
 static int
-attend(const struct jail *jail, struct jail_process *process, int socket, struct jail_error *error)
+hear(struct jail_start *start, struct jail_error *error)
 {
-    bool executes = false;
-    int result = 0;
+    const struct jail *jail = &start->jail;
+    struct child_report report;
+    struct message_fds fds;
+    ssize_t size = message_receive(start->socket, &report, sizeof report, &fds, 1, 0);
+    int result;
 
-    while (result == 0) {
-        struct child_report report;
-        struct message_fds fds;
-        ssize_t size = message_receive(socket, &report, sizeof report, &fds, 1, 0);
-
-        if (size == 0)
-            return executes ? 0 : tell_death(jail, process, error);
-        if (size < 0)
-            return fail(jail, error, "cannot hear the child", (int)size);
-        report.step[sizeof report.step - 1] = '\0';
-        if ((size_t)size == sizeof report)
-            result = hear_word(jail, process, socket, &report, &fds, &executes, error);
-        else
-            result = fail(jail, error, "the child speaks nonsense", -EBADMSG);
-        message_close_fds(&fds);
+    if (size == 0) {
+        fd_close(&start->socket);
+        start->died = !start->executes;
+        return start->died ? -ECHILD : 0;
     }
+    if (size < 0)
+        return fail(jail, error, "cannot hear the child", (int)size);
+    report.step[sizeof report.step - 1] = '\0';
+    if ((size_t)size == sizeof report)
+        result = hear_word(start, &report, &fds, error);
+    else
+        result = fail(jail, error, "the child speaks nonsense", -EBADMSG);
+    message_close_fds(&fds);
     return result;
 }
 
@@ -288,27 +286,86 @@ end_child(struct jail_process *process)
         ;
 }
 
+/* No process is left. */
+static void
+give_up(struct jail_start *start)
+{
+    end_child(start->process);
+    start->process->pid = -1;
+    fd_close(&start->process->pidfd);
+    fd_close(&start->process->listener);
+    fd_close(&start->socket);
+}
+
 int
-jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error)
+jail_begin(const struct jail *jail, struct jail_start *start, struct jail_process *process, struct jail_error *error)
 {
     const char *step = "";
-    int socket = -1, result;
+    int result;
 
+    *start = (struct jail_start){ .jail = *jail, .process = process, .socket = -1 };
     *process = (struct jail_process){ .pid = -1, .pidfd = -1, .listener = -1 };
     error->text[0] = '\0';
     if (jail->fd_count > JAIL_FDS_MAX || jail->mount_count > JAIL_MOUNTS_MAX || jail->gid_map_count > JAIL_ID_MAPS_MAX)
         return fail(jail, error, "more descriptors, mounts or id maps than a jail takes", -E2BIG);
-    result = spawn(jail, process, &socket, &step);
-    if (result < 0)
-        fail(jail, error, step, result);
-    else
-        result = attend(jail, process, socket, error);
+    result = spawn(jail, process, &start->socket, &step);
     if (result < 0) {
-        end_child(process);
-        process->pid = -1;
-        fd_close(&process->pidfd);
-        fd_close(&process->listener);
+        fail(jail, error, step, result);
+        give_up(start);
     }
-    fd_close(&socket);
     return result;
+}
+
+/*
+ * The last first: it may be in a pid namespace of one before it, which does not end, nor does its death tell anything, as long as
+ * a process in it is not reaped.
+ */
+static int
+give_up_all(struct jail_start *const starts[], size_t count, int result, struct jail_error *error)
+{
+    while (count-- > 0) {
+        if (starts[count]->died)
+            result = tell_death(&starts[count]->jail, starts[count]->process, error);
+        give_up(starts[count]);
+    }
+    return result;
+}
+
+int
+jail_attend(struct jail_start *const starts[], size_t count, struct jail_error *error)
+{
+    struct pollfd words[JAIL_STARTS_MAX];
+
+    if (count > JAIL_STARTS_MAX)
+        return fail(&starts[0]->jail, error, "more starts at once than can be attended", -E2BIG);
+    while (starts[0]->socket >= 0) {
+        for (size_t i = 0; i < count; i++)
+            words[i] = (struct pollfd){ .fd = starts[i]->socket, .events = POLLIN };
+        if (poll(words, count, -1) < 0 && errno != EINTR)
+            return give_up_all(starts, count, fail(&starts[0]->jail, error, "cannot hear the child", -errno), error);
+        for (size_t i = 0; i < count; i++) {
+            int result = words[i].revents != 0 ? hear(starts[i], error) : 0;
+
+            if (result < 0)
+                return give_up_all(starts, count, result, error);
+        }
+    }
+    return 0;
+}
+
+void
+jail_leave(struct jail_start *start)
+{
+    fd_close(&start->socket);
+}
+
+int
+jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error)
+{
+    struct jail_start start;
+    int result = jail_begin(jail, &start, process, error);
+
+    if (result < 0)
+        return result;
+    return jail_attend((struct jail_start *[]){ &start }, 1, error);
 }

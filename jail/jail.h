@@ -1,7 +1,7 @@
 /*
  * A jail: one description of what a process may see and do, and one way into it. jail_start() makes the process with all its
- * layers, or fails and says which layer could not be had; there is nothing in between. The description is data, made by the
- * supervisor; nothing in it is kept after the call. The process is a child of the caller, and is pid 1 of a pid namespace of its
+ * layers, or fails and says which layer could not be had; there is nothing in between. Several can be on their way in at once: each is
+ * begun, then all are attended. The description is data, made by the supervisor; nothing in it is kept after the start. The process is a child of the caller, and is pid 1 of a pid namespace of its
  * own. In this order, each step reported by name where it fails:
  *
  *   limits, namespaces, mounts, the new root, (the user namespace and its maps), the room, bounding set, securebits, groups, gid, uid,
@@ -97,8 +97,35 @@ struct jail_error {
     int error;                 /* a positive errno */
 };
 
+/* A start under way. */
+struct jail_start {
+    struct jail jail; /* what its argv, environment, descriptors and mounts point to is not looked at any more */
+    struct jail_process *process;
+    int socket;    /* to the process; -1: it runs its program, or has failed */
+    bool executes; /* its program comes next */
+    bool died;
+};
+#define JAIL_STARTS_MAX 8
+
 /*
- * Returns once the program runs (its execveat(2) has succeeded) or the start has failed, in which case no process is left.
+ * Makes the process, which goes its way by itself from there on, but for what jail_attend() does for it. 0 or a negative errno with
+ * `error` filled, and no process left. The description's gid_map is needed until the end of jail_attend(), and `process` must stay
+ * where it is; its pid and pidfd are there at once.
+ */
+int jail_begin(const struct jail *jail, struct jail_start *start, struct jail_process *process, struct jail_error *error);
+
+/*
+ * Serves all that are under way, until the first runs its program (its execveat(2) has succeeded). 0, or a negative errno with
+ * `error` filled where one has failed: then the processes of all of these are gone, those that ran their programs, too. One that is
+ * in another's pid namespace must stand behind it.
+ */
+int jail_attend(struct jail_start *const starts[], size_t count, struct jail_error *error);
+
+/* Lets go of a start, whether it was attended to its end or not. */
+void jail_leave(struct jail_start *start);
+
+/*
+ * All of it for one alone: returns once the program runs or the start has failed, in which case no process is left.
  * 0 or a negative errno, with `error` filled.
  */
 int jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@
 #define GRANTS_NUMBER 4
 #define GRANTS_VARIABLE "VMSUP_FDS"
 #define ENVIRONMENT_MAX 9
+/* How long vmproc may take to be seen gone where its end was the plugin's, in milliseconds. */
+#define VMPROC_LAST_MOMENT 1000
 
 _Static_assert(GRANTS_NUMBER + GRANTS_MAX <= JAIL_FDS_MAX, "a jail takes all that may be granted");
 
@@ -114,12 +117,9 @@ close_inner(struct inner_ends *inner)
 }
 
 static int
-start(const struct jail *jail, struct jail_process *process, struct failure *failure)
+jail_failure(int result, const struct jail_error *error, struct failure *failure)
 {
-    struct jail_error error;
-    int result = jail_start(jail, process, &error);
-
-    return result < 0 ? failure_set(failure, EXIT_JAIL_FAILED, result, "%s", error.text) : 0;
+    return result < 0 ? failure_set(failure, EXIT_JAIL_FAILED, result, "%s", error->text) : 0;
 }
 
 #ifdef VMSUP_SANITIZED
@@ -139,7 +139,8 @@ show_libraries(const char *path, int executable, struct elf_files *files, struct
 #endif
 
 static int
-start_vmproc(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
+begin_vmproc(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct jail_start *start,
+             struct failure *failure)
 {
     const struct jail_fd fds[] = {
         { inner->null, STDIN_FILENO },
@@ -168,6 +169,7 @@ start_vmproc(const struct children_plan *plan, struct children *children, const 
         .program = plan->vmproc_program,
         .key = plan->key,
     };
+    struct jail_error error;
 
     if (executable < 0)
         return failure_set(failure, EX_CONFIG, -errno, "%s cannot be opened: %s", plan->layout->vmproc, strerror(errno));
@@ -181,7 +183,7 @@ start_vmproc(const struct children_plan *plan, struct children *children, const 
     jail.environment = environment;
 #endif
     if (result == 0)
-        result = start(&jail, &children->vmproc, failure);
+        result = jail_failure(jail_begin(&jail, start, &children->vmproc, &error), &error, failure);
 #ifdef VMSUP_SANITIZED
     elf_files_free(&files);
 #endif
@@ -279,7 +281,8 @@ empty_room(struct jail *jail)
 }
 
 static int
-start_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
+begin_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct jail_start *start,
+             struct failure *failure)
 {
     const struct options *options = plan->options;
     char *environment[ENVIRONMENT_MAX] = { NULL };
@@ -313,6 +316,7 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
         .program = plan->plugin_program,
         .key = plan->key,
     };
+    struct jail_error error;
     int result = argv == NULL ? -ENOMEM : make_environment(plan, environment);
 
     if (options->plugin == NULL)
@@ -320,11 +324,68 @@ start_plugin(const struct children_plan *plan, struct children *children, const 
     if (result < 0)
         failure_set(failure, EX_OSERR, result, "out of memory");
     else
-        result = start(&jail, &children->plugin, failure);
+        result = jail_failure(jail_begin(&jail, start, &children->plugin, &error), &error, failure);
     for (size_t i = 0; i < ENVIRONMENT_MAX; i++)
         free(environment[i]);
     free(argv);
     microvm_free(own);
+    return result;
+}
+
+/* At once, so that it makes the VM while the plugin is still loaded. A vmproc that has died is found dead by whoever watches it. */
+static int
+set_up_vmproc(const struct children_plan *plan, struct children *children, struct failure *failure)
+{
+    int result;
+
+    if (plan->setup == NULL)
+        return 0;
+    plan->setup->plugin_socket = fd_take(&children->plugin_socket);
+    result = vmproc_link_send_hello(children->control);
+    if (result == 0)
+        result = vmproc_link_send_setup(children->control, plan->options, plan->memory_limit, plan->setup);
+    if (result < 0 && result != -EPIPE)
+        return failure_set(failure, EX_OSERR, result, "vmproc cannot be set up: %s", strerror(-result));
+    return 0;
+}
+
+/* The kernel kills the plugin where vmproc is gone. Then that is what happened. */
+static int
+blame(const struct children *children, int result, const struct jail_error *error, struct failure *failure)
+{
+    struct pollfd end = { .fd = children->vmproc.pidfd, .events = POLLIN };
+    siginfo_t info = { 0 };
+
+    if (result != -ECHILD || poll(&end, 1, VMPROC_LAST_MOMENT) != 1 ||
+        waitid(P_PIDFD, (id_t)children->vmproc.pidfd, &info, WEXITED | WNOWAIT) < 0)
+        return jail_failure(result, error, failure);
+    return failure_set(failure, EXIT_JAIL_FAILED, result, "vmproc %s %d before the plugin was its program",
+                       info.si_code == CLD_EXITED ? "ended with code" : "died of signal", info.si_status);
+}
+
+/* Side by side. The plugin's pid namespace needs no more of vmproc than that its process exists. */
+static int
+start_both(const struct children_plan *plan, struct children *children, struct inner_ends *inner, struct failure *failure)
+{
+    struct jail_start vmproc = { .socket = -1 }, plugin = { .socket = -1 };
+    struct jail_error error;
+    int result = begin_vmproc(plan, children, inner, &vmproc, failure);
+
+    if (result == 0)
+        result = begin_plugin(plan, children, inner, &plugin, failure);
+    close_inner(inner);
+    if (result == 0)
+        result = jail_failure(jail_attend((struct jail_start *[]){ &vmproc, &plugin }, 2, &error), &error, failure);
+    if (result == 0) {
+        hold_at("vmproc");
+        result = jail_attend((struct jail_start *[]){ &plugin }, 1, &error);
+        if (result < 0)
+            blame(children, result, &error, failure);
+    }
+    if (result == 0)
+        result = set_up_vmproc(plan, children, failure);
+    jail_leave(&vmproc);
+    jail_leave(&plugin);
     return result;
 }
 
@@ -342,11 +403,7 @@ children_start(const struct children_plan *plan, struct children *children, stru
     if (result < 0)
         failure_set(failure, EX_OSERR, result, "cannot make the pipes and sockets of a VM: %s", strerror(-result));
     if (result == 0)
-        result = start_vmproc(plan, children, &inner, failure);
-    if (result == 0)
-        hold_at("vmproc");
-    if (result == 0)
-        result = start_plugin(plan, children, &inner, failure);
+        result = start_both(plan, children, &inner, failure);
     close_inner(&inner);
     if (result < 0)
         children_abandon(children);

@@ -1,7 +1,7 @@
 /*
  * The two processes of a VM, each described as a jail, and the pipes and sockets between the three. children_start() makes all of
- * it or nothing. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it once (as `setup.plugin_socket`,
- * given away with vmproc's set-up) and it never reads from it.
+ * it or nothing, and has vmproc make the VM meanwhile. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it
+ * once (as `setup.plugin_socket`, given away with vmproc's set-up) and it never reads from it.
  */
 #ifndef VMSUP_SUPERVISOR_CHILDREN_H
 #define VMSUP_SUPERVISOR_CHILDREN_H
@@ -11,6 +11,7 @@
 #include "supervisor/layout.h"
 #include "supervisor/options.h"
 #include "supervisor/plugin_file.h"
+#include "supervisor/vmproc_link.h"
 
 /* The plugin's tmpfs. */
 #define CHILDREN_PLUGIN_ROOT_BYTES (UINT64_C(64) << 20)
@@ -38,12 +39,14 @@ struct children_plan {
     uint64_t key;
     uid_t vmproc_uid, plugin_uid; /* the gids are the same numbers */
     int cgroup;                   /* directory, or -1 */
+    uint64_t memory_limit;        /* bytes of guest memory */
+    struct vmproc_setup *setup;   /* for vmproc: it is given away; NULL: vmproc is told nothing, and `plugin_socket` stays here */
 };
 
 struct children {
     struct jail_process vmproc, plugin;
     int control;        /* to vmproc */
-    int plugin_socket;  /* vmproc's end of its socket to the plugin: to be given to it */
+    int plugin_socket;  /* vmproc's end of its socket to the plugin, until it is given to it */
     int vmproc_log;     /* what vmproc writes to descriptors 1 and 2 */
     int plugin_log;     /* what the plugin writes to its descriptor 2 */
     int plugin_input;   /* its descriptor 0 */

@@ -5,10 +5,10 @@
  *
  *   runtime    the runtime folder is locked; nothing else is made
  *   resources  cgroup, ids, TAP and control socket are made
- *   vmproc     vmproc has been executed, the plugin not yet
+ *   vmproc     vmproc has been executed, the plugin is on its way
  *   children   both have been executed; the supervisor has its privileges still
- *   confined   the supervisor has none any more; vmproc is not greeted yet
- *   setup      vmproc has said hello; it has not been told what to do
+ *   confined   the supervisor has none any more; nothing has been heard of vmproc
+ *   setup      vmproc has said hello
  *   ready      the VM exists
  *   running    every vCPU runs
  *   asking     microvm's guest has been asked to turn itself off

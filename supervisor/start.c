@@ -249,6 +249,8 @@ start_children(struct start *start)
         .vmproc_uid = start->uids.vmproc,
         .plugin_uid = start->uids.plugin,
         .cgroup = start->cgroup.directory,
+        .memory_limit = start->memory_limit,
+        .setup = &start->setup,
     };
     int result;
 
@@ -262,7 +264,6 @@ start_children(struct start *start)
     grants_hand_over(&start->grants);
     if (result < 0)
         return result;
-    start->setup.plugin_socket = fd_take(&start->children.plugin_socket);
     hold_at("children");
     return check_interrupt(start);
 }
@@ -313,8 +314,6 @@ run(struct start *start, struct ending *ending)
     struct watch_plan plan = {
         .options = &start->options,
         .children = &start->children,
-        .setup = &start->setup,
-        .memory_limit = start->memory_limit,
         .cgroup = &start->cgroup,
         .admin = start->admin,
         .machine = &start->machine,

@@ -26,16 +26,16 @@ vmproc_link_end(struct vmproc_link *link)
 }
 
 static int
-send_message(struct vmproc_link *link, const ToVmproc *message, const int *fds, size_t fd_count)
+send_message(int socket, const ToVmproc *message, const int *fds, size_t fd_count)
 {
     uint8_t buffer[VMPROC_LINK_MESSAGE_MAX];
     ssize_t size = message_pack(&message->base, buffer, sizeof buffer);
 
-    return size < 0 ? (int)size : message_send(link->socket, buffer, (size_t)size, fds, fd_count, MSG_DONTWAIT);
+    return size < 0 ? (int)size : message_send(socket, buffer, (size_t)size, fds, fd_count, MSG_DONTWAIT);
 }
 
 int
-vmproc_link_send_hello(struct vmproc_link *link)
+vmproc_link_send_hello(int socket)
 {
     ControlHello hello = CONTROL_HELLO__INIT;
     ToVmproc message = TO_VMPROC__INIT;
@@ -43,11 +43,11 @@ vmproc_link_send_hello(struct vmproc_link *link)
     hello.build_id = (char[]){ VMSUP_BUILD_ID };
     message.message_case = TO_VMPROC__MESSAGE_HELLO;
     message.hello = &hello;
-    return send_message(link, &message, NULL, 0);
+    return send_message(socket, &message, NULL, 0);
 }
 
 int
-vmproc_link_send_setup(struct vmproc_link *link, const struct options *options, uint64_t memory_limit, struct vmproc_setup *given)
+vmproc_link_send_setup(int socket, const struct options *options, uint64_t memory_limit, struct vmproc_setup *given)
 {
     const int fds[] = { given->kvm, given->plugin_socket, given->tap };
     ControlSetup setup = CONTROL_SETUP__INIT;
@@ -69,7 +69,7 @@ vmproc_link_send_setup(struct vmproc_link *link, const struct options *options, 
     }
     message.message_case = TO_VMPROC__MESSAGE_SETUP;
     message.setup = &setup;
-    result = send_message(link, &message, fds, options->has_network ? 3 : 2);
+    result = send_message(socket, &message, fds, options->has_network ? 3 : 2);
     fd_close(&given->kvm);
     fd_close(&given->plugin_socket);
     fd_close(&given->tap);
@@ -84,7 +84,7 @@ vmproc_link_send_stop(struct vmproc_link *link)
 
     message.message_case = TO_VMPROC__MESSAGE_STOP;
     message.stop = &stop;
-    return send_message(link, &message, NULL, 0);
+    return send_message(link->socket, &message, NULL, 0);
 }
 
 static int __attribute__((format(printf, 2, 3)))
@@ -153,6 +153,9 @@ vmproc_link_hear(struct vmproc_link *link, enum vmproc_word *word)
     ssize_t size = message_receive(link->socket, buffer, sizeof buffer, &fds, 0, MSG_DONTWAIT);
 
     *word = VMPROC_NOTHING;
+    /* It has gone without reading all, which is said first: what it had to say comes behind that. */
+    if (size == -ECONNRESET)
+        size = message_receive(link->socket, buffer, sizeof buffer, &fds, 0, MSG_DONTWAIT);
     if (size == -EAGAIN)
         return 0;
     if (size == 0 || size == -ECONNRESET) {

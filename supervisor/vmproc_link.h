@@ -44,9 +44,9 @@ struct vmproc_setup {
 int vmproc_link_begin(struct vmproc_link *link, int socket);
 void vmproc_link_end(struct vmproc_link *link);
 
-int vmproc_link_send_hello(struct vmproc_link *link);
-int vmproc_link_send_setup(struct vmproc_link *link, const struct options *options, uint64_t memory_limit,
-                           struct vmproc_setup *setup);
+/* By its socket alone, to be called before anything is heard. */
+int vmproc_link_send_hello(int socket);
+int vmproc_link_send_setup(int socket, const struct options *options, uint64_t memory_limit, struct vmproc_setup *setup);
 int vmproc_link_send_stop(struct vmproc_link *link);
 
 /* Takes one message. 0 with *word, or -EPROTO. */

@@ -200,17 +200,10 @@ static void
 on_word(struct watch *watch, enum vmproc_word word)
 {
     const struct watch_plan *plan = watch->plan;
-    char detail[ENDING_DETAIL_MAX];
-    int result;
 
     switch (word) {
     case VMPROC_HELLO:
         hold_at("setup");
-        result = vmproc_link_send_setup(&watch->link, plan->options, plan->memory_limit, plan->setup);
-        if (result < 0) {
-            snprintf(detail, sizeof detail, "vmproc cannot be set up: %s", strerror(-result));
-            end_at_once(watch, ENDING_FAULT, detail);
-        }
         break;
     case VMPROC_READY:
         hold_at("ready");
@@ -402,10 +395,7 @@ watch_begin(struct watch *watch)
     watch->link_source = loop_add(watch->loop, watch->link.socket, EPOLLIN, on_link, watch);
     if (watch->link_source == NULL)
         return -errno;
-    result = admin_serve(plan->admin, watch->loop, on_admin, watch);
-    if (result == 0 && vmproc_link_send_hello(&watch->link) < 0)
-        log_debug("vmproc was gone before it was greeted");
-    return result;
+    return admin_serve(plan->admin, watch->loop, on_admin, watch);
 }
 
 static void

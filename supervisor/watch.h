@@ -24,8 +24,6 @@
 struct watch_plan {
     const struct options *options;
     struct children *children; /* its descriptors are taken over; its processes are reaped */
-    struct vmproc_setup *setup;
-    uint64_t memory_limit;
     const struct cgroup *cgroup;
     struct admin *admin;
     int *machine;                  /* the channel to microvm, taken over; -1: there is none */
