@@ -61,7 +61,11 @@ int ids_write_maps(const struct jail *jail, pid_t pid);
 /* limits.c */
 int limits_set(const struct jail *jail);
 
-/* descriptors.c: the numbers of the description, and nothing else but what `child` holds. */
+/*
+ * descriptors.c. First, all goes that is neither in the description nor held by `child`: locks of the parent's, which a child that is
+ * long in dying would hold. At the end those of the description have their numbers, and what came in between goes, too.
+ */
+int descriptors_shed(const struct child *child);
 int descriptors_arrange(struct child *child);
 
 /* filter.c: loads it; the listener, if one, goes to the parent. From then on `key` lets the two calls through that are still needed. */

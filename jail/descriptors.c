@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* Above all numbers that a description may give. */
 #define FIRST_SPARE 64
+/* What the description has, the socket and the program. */
+#define KEPT_MAX (JAIL_FDS_MAX + 2)
 
 _Static_assert(FIRST_SPARE >= JAIL_FDS_MAX, "a jail's descriptors lie below the spare ones");
 
@@ -25,30 +28,55 @@ move_up(int *fd)
 }
 
 static int
-close_from(unsigned first, unsigned last)
+close_range_of(unsigned first, unsigned last)
 {
-    return first > last || syscall(SYS_close_range, first, last, 0) == 0 ? 0 : -errno;
+    return syscall(SYS_close_range, first, last, 0) == 0 ? 0 : -errno;
 }
 
-/* Closes all from FIRST_SPARE on but the socket and the program, both close-on-exec. */
 static int
-close_others(const struct child *child)
+compare_numbers(const void *left, const void *right)
 {
-    unsigned low = (unsigned)(child->socket < child->executable ? child->socket : child->executable);
-    unsigned high = (unsigned)(child->socket < child->executable ? child->executable : child->socket);
-    int result = close_from(FIRST_SPARE, low - 1);
+    const int *a = left, *b = right;
 
-    if (result == 0)
-        result = close_from(low + 1, high - 1);
-    return result == 0 ? close_from(high + 1, ~0u) : result;
+    return (*a > *b) - (*a < *b);
+}
+
+/* Closes all but those listed, in whatever order they stand. */
+static int
+close_all_but(int *kept, size_t count)
+{
+    unsigned next = 0;
+    int result = 0;
+
+    qsort(kept, count, sizeof kept[0], compare_numbers);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        if (kept[i] < 0 || (unsigned)kept[i] < next)
+            continue;
+        if ((unsigned)kept[i] > next)
+            result = close_range_of(next, (unsigned)kept[i] - 1);
+        next = (unsigned)kept[i] + 1;
+    }
+    return result == 0 ? close_range_of(next, ~0u) : result;
+}
+
+int
+descriptors_shed(const struct child *child)
+{
+    const struct jail *jail = child->jail;
+    int kept[KEPT_MAX] = { child->socket, child->executable };
+    size_t count = 2;
+
+    for (size_t i = 0; i < jail->fd_count; i++)
+        kept[count++] = jail->fds[i].fd;
+    return close_all_but(kept, count);
 }
 
 int
 descriptors_arrange(struct child *child)
 {
     const struct jail *jail = child->jail;
-    int moved[JAIL_FDS_MAX], result = move_up(&child->socket);
-    bool used[FIRST_SPARE] = { false };
+    int moved[JAIL_FDS_MAX], kept[KEPT_MAX], result = move_up(&child->socket);
+    size_t count = 0;
 
     if (result == 0)
         result = move_up(&child->executable);
@@ -60,12 +88,12 @@ descriptors_arrange(struct child *child)
     for (size_t i = 0; i < jail->fd_count && result == 0; i++) {
         if (jail->fds[i].number < 0 || jail->fds[i].number >= FIRST_SPARE)
             return -EINVAL;
-        used[jail->fds[i].number] = true;
+        kept[count++] = jail->fds[i].number;
         if (dup2(moved[i], jail->fds[i].number) < 0)
             result = -errno;
     }
-    for (unsigned number = 0; number < FIRST_SPARE && result == 0; number++)
-        if (!used[number])
-            result = close_from(number, number);
-    return result == 0 ? close_others(child) : result;
+    /* These two are close-on-exec. */
+    kept[count++] = child->socket;
+    kept[count++] = child->executable;
+    return result == 0 ? close_all_but(kept, count) : result;
 }

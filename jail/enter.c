@@ -173,8 +173,12 @@ void
 child_run(struct child *child)
 {
     const struct jail *jail = child->jail;
-    int result = jail->unconfined ? 0 : make_namespaces(child);
+    int result;
 
+    child_begin(child, "cannot close the supervisor's descriptors");
+    result = descriptors_shed(child);
+    if (result == 0 && !jail->unconfined)
+        result = make_namespaces(child);
     if (result == 0)
         result = shed_inheritance(child);
     if (result == 0 && !jail->unconfined)
