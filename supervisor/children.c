@@ -92,6 +92,8 @@ make_ends(struct children *children, struct inner_ends *inner)
     if (result == 0)
         result = raise_buffer(inner->plugin_socket);
     if (result == 0)
+        result = keeper_make(&children->keeper);
+    if (result == 0)
         result = make_pipe(&children->vmproc_log, &inner->vmproc_log);
     if (result == 0)
         result = make_pipe(&children->plugin_log, &inner->plugin_log);
@@ -341,7 +343,10 @@ set_up_vmproc(const struct children_plan *plan, struct children *children, struc
     if (plan->setup == NULL)
         return 0;
     plan->setup->plugin_socket = fd_take(&children->plugin_socket);
-    result = vmproc_link_send_hello(children->control);
+    plan->setup->keeper = fcntl(children->keeper.entrance, F_DUPFD_CLOEXEC, 0);
+    result = plan->setup->keeper < 0 ? -errno : 0;
+    if (result == 0)
+        result = vmproc_link_send_hello(children->control);
     if (result == 0)
         result = vmproc_link_send_setup(children->control, plan->options, plan->memory_limit, plan->setup);
     if (result < 0 && result != -EPIPE)
@@ -397,7 +402,7 @@ children_start(const struct children_plan *plan, struct children *children, stru
 
     *children = (struct children){
         .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
-        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1,
+        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1, .keeper = { -1, -1 },
     };
     result = make_ends(children, &inner);
     if (result < 0)
@@ -434,4 +439,5 @@ children_abandon(struct children *children)
     fd_close(&children->plugin_log);
     fd_close(&children->plugin_input);
     fd_close(&children->plugin_output);
+    keeper_release(&children->keeper);
 }

@@ -8,6 +8,7 @@
 
 #include "jail/jail.h"
 #include "supervisor/grants.h"
+#include "supervisor/keeper.h"
 #include "supervisor/layout.h"
 #include "supervisor/options.h"
 #include "supervisor/plugin_file.h"
@@ -51,12 +52,13 @@ struct children {
     int plugin_log;     /* what the plugin writes to its descriptor 2 */
     int plugin_input;   /* its descriptor 0 */
     int plugin_output;  /* its descriptor 1 */
+    struct keeper keeper;
 };
 
 /* 0, or a negative errno with `failure` filled and nothing left. */
 int children_start(const struct children_plan *plan, struct children *children, struct failure *failure);
 
-/* Kills and reaps those that are left, and closes what is left. */
+/* Kills and reaps those that are left, and closes what is left; KVM then frees the VM. */
 void children_abandon(struct children *children);
 
 #endif

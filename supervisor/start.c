@@ -339,6 +339,7 @@ release(struct start *start)
     fd_close(&start->machine);
     fd_close(&start->setup.kvm);
     fd_close(&start->setup.plugin_socket);
+    fd_close(&start->setup.keeper);
     fd_close(&start->setup.tap);
     net_filter_remove(&start->filter);
     tap_destroy(&start->tap);
@@ -358,7 +359,7 @@ init(struct start *start)
     memset(start, 0, sizeof *start);
     start->detach = (struct detach){ -1, -1 };
     start->plugin.fd = -1;
-    start->setup = (struct vmproc_setup){ -1, -1, -1 };
+    start->setup = (struct vmproc_setup){ -1, -1, -1, -1 };
     start->runtime.base = start->runtime.last = start->runtime.folder = -1;
     start->cgroup = (struct cgroup){ .mount = -1, .parent = -1, .directory = -1, .kill = -1, .events = -1, .memory = -1 };
     start->machine = -1;
@@ -367,7 +368,7 @@ init(struct start *start)
     memset(start->tap.more, -1, sizeof start->tap.more);
     start->children = (struct children){
         .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
-        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1,
+        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1, .keeper = { -1, -1 },
     };
 }
 

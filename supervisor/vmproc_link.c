@@ -49,7 +49,7 @@ vmproc_link_send_hello(int socket)
 int
 vmproc_link_send_setup(int socket, const struct options *options, uint64_t memory_limit, struct vmproc_setup *given)
 {
-    const int fds[] = { given->kvm, given->plugin_socket, given->tap };
+    const int fds[] = { given->kvm, given->plugin_socket, given->keeper, given->tap };
     ControlSetup setup = CONTROL_SETUP__INIT;
     ToVmproc message = TO_VMPROC__INIT;
     uint8_t mac[ETH_ALEN];
@@ -69,9 +69,10 @@ vmproc_link_send_setup(int socket, const struct options *options, uint64_t memor
     }
     message.message_case = TO_VMPROC__MESSAGE_SETUP;
     message.setup = &setup;
-    result = send_message(socket, &message, fds, options->has_network ? 3 : 2);
+    result = send_message(socket, &message, fds, options->has_network ? 4 : 3);
     fd_close(&given->kvm);
     fd_close(&given->plugin_socket);
+    fd_close(&given->keeper);
     fd_close(&given->tap);
     return result;
 }

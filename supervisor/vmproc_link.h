@@ -37,7 +37,8 @@ struct vmproc_link {
 struct vmproc_setup {
     int kvm;
     int plugin_socket;
-    int tap; /* -1: no network */
+    int keeper; /* the entrance */
+    int tap;    /* -1: no network */
 };
 
 /* Takes over `socket`. 0 or -ENOMEM. */

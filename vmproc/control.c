@@ -22,7 +22,7 @@
 #define CONTROL_ARENA (64 * 1024)
 
 /* What comes with ControlSetup, in this order. */
-enum { SETUP_KVM, SETUP_PLUGIN, SETUP_FDS, SETUP_TAP = SETUP_FDS, SETUP_FDS_MAX };
+enum { SETUP_KVM, SETUP_PLUGIN, SETUP_KEEPER, SETUP_FDS, SETUP_TAP = SETUP_FDS, SETUP_FDS_MAX };
 
 struct control {
     int socket;
@@ -119,6 +119,7 @@ read_setup(const ControlSetup *setup, struct message_fds *fds, struct vm_config 
     if (setup->log_level > 0)
         log_set_level((enum log_level)setup->log_level);
     config->kvm = fd_take(&fds->fd[SETUP_KVM]);
+    config->keeper = fd_take(&fds->fd[SETUP_KEEPER]);
     config->vcpu_count = setup->cpu_count;
     config->memory_limit = setup->memory_limit;
     config->exit_spin = setup->exit_spin;
@@ -137,7 +138,7 @@ read_setup(const ControlSetup *setup, struct message_fds *fds, struct vm_config 
 static int
 set_up(struct control *control, int *plugin)
 {
-    struct vm_config config = { .kvm = -1 };
+    struct vm_config config = { .kvm = -1, .keeper = -1 };
     struct message_fds fds;
     const ToVmproc *message = receive_message(control, TO_VMPROC__MESSAGE_SETUP, &fds, SETUP_FDS_MAX);
     char text[LIMIT_ENDED_TEXT];

@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "proto/message.h"
 #include "vmproc/kvm.h"
 #include "vmproc/request.h"
 #include "vmproc/vcpu.h"
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define KVM_API 12
@@ -90,8 +92,18 @@ check_kvm(struct vm *vm, const char **what)
     return 0;
 }
 
+/* Whoever closes the last descriptor of a VM waits while KVM frees it: not this process, if the supervisor can help it. */
+static void
+give_to_keeper(const struct vm *vm, int keeper)
+{
+    int result = message_send(keeper, "", 1, &vm->fd, 1, MSG_DONTWAIT);
+
+    if (result < 0)
+        log_debug("the VM is not kept: %s: this process will wait for its end", strerror(-result));
+}
+
 static int
-create_in_kvm(struct vm *vm, const char **what)
+create_in_kvm(struct vm *vm, int keeper, const char **what)
 {
     int result = check_kvm(vm, what);
 
@@ -101,6 +113,8 @@ create_in_kvm(struct vm *vm, const char **what)
     vm->fd = kvm_create_vm(vm->kvm);
     if (vm->fd < 0)
         return vm->fd;
+    if (keeper >= 0)
+        give_to_keeper(vm, keeper);
     limit_guest(vm);
     *what = "KVM_SET_TSS_ADDR";
     return kvm_set_tss_address(vm->fd, TSS_ADDRESS);
@@ -205,13 +219,14 @@ vm_create(const struct vm_config *config, struct vm **out, char *text, size_t te
 {
     struct vm *vm = calloc(1, sizeof *vm);
     const char *what = "memory";
-    int result = -ENOMEM;
+    int keeper = config->keeper, result = -ENOMEM;
 
     *out = NULL;
     if (vm == NULL) {
         int kvm = config->kvm, tap = config->network.tap;
 
         fd_close(&kvm);
+        fd_close(&keeper);
         fd_close(&tap);
         goto report;
     }
@@ -227,7 +242,8 @@ vm_create(const struct vm_config *config, struct vm **out, char *text, size_t te
     init_access_lock(vm);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
-    result = vm->vcpu_count >= 1 && vm->vcpu_count <= LIMIT_VCPUS ? create_in_kvm(vm, &what) : -EINVAL;
+    result = vm->vcpu_count >= 1 && vm->vcpu_count <= LIMIT_VCPUS ? create_in_kvm(vm, keeper, &what) : -EINVAL;
+    fd_close(&keeper);
     if (result >= 0)
         result = create_own(vm, &what);
     if (result >= 0) {

@@ -32,7 +32,8 @@ struct vm_network {
 };
 
 struct vm_config {
-    int kvm; /* /dev/kvm; the VM's from now on */
+    int kvm;    /* /dev/kvm; the VM's from now on */
+    int keeper; /* a socket: the VM's descriptor is sent to it, then it is closed; -1: there is none */
     unsigned vcpu_count;
     uint64_t memory_limit;     /* bytes in all slots together */
     unsigned exit_spin;        /* how long a side of a vCPU's channel may spin, in nanoseconds */

@@ -17,7 +17,7 @@
 static struct vm *
 make_vm(void)
 {
-    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = 1, .network = { .tap = -1 } };
+    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .keeper = -1, .vcpu_count = 1, .network = { .tap = -1 } };
     char text[LIMIT_ENDED_TEXT];
     struct vm *vm;
 

@@ -20,7 +20,7 @@ test_start_up_errors(void **state)
     ControlSetup setup = CONTROL_SETUP__INIT;
     char other[] = "of another build";
     struct driver driver;
-    int fds[2] = { 0, 0 }, code;
+    int fds[3] = { 0, 0, 0 }, code;
 
     (void)state;
     driver_launch(&driver);
@@ -39,19 +39,42 @@ test_start_up_errors(void **state)
         driver_launch(&driver);
         driver_hello(&driver);
         setup.cpu_count = cpus;
-        driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 2);
+        driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 3);
         assert_int_equal(exit_code(&driver), 76);
     }
     /* No KVM behind the descriptor. */
     driver_launch(&driver);
     driver_hello(&driver);
     setup.cpu_count = 1;
-    driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 2);
+    driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 3);
     assert_int_equal(exit_code(&driver), 71);
     driver_launch(&driver);
     driver_hello(&driver);
-    driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 1);
+    driver_send_control(&driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, 2);
     assert_int_equal(exit_code(&driver), 76);
+}
+
+/* The VM's own descriptor, once, and nothing else. */
+static void
+test_the_vm_is_given_to_its_keeper(void **state)
+{
+    struct message_fds fds;
+    struct driver driver;
+    char path[64], name[64], byte;
+    ssize_t length;
+
+    (void)state;
+    driver_start(&driver, 1);
+    assert_int_equal(message_receive(driver.keeper, &byte, 1, &fds, 1, MSG_DONTWAIT), 1);
+    assert_int_equal(fds.count, 1);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fds.fd[0]);
+    length = readlink(path, name, sizeof name - 1);
+    assert_true(length > 0);
+    name[length] = '\0';
+    assert_string_equal(name, "anon_inode:kvm-vm");
+    message_close_fds(&fds);
+    assert_int_equal(message_receive(driver.keeper, &byte, 1, &fds, 1, MSG_DONTWAIT), 0);
+    driver_stop(&driver);
 }
 
 static void
@@ -87,6 +110,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_start_up_errors),
+        cmocka_unit_test(test_the_vm_is_given_to_its_keeper),
         cmocka_unit_test(test_by_hand_it_says_what_it_is),
     };
 

@@ -40,7 +40,7 @@ raise_bus_error(void)
 static struct vm *
 make_vm(unsigned vcpus, int (*enter)(void))
 {
-    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = vcpus, .network = { .tap = -1 } };
+    struct vm_config config = { .kvm = eventfd(0, EFD_CLOEXEC), .keeper = -1, .vcpu_count = vcpus, .network = { .tap = -1 } };
     char text[LIMIT_ENDED_TEXT];
     struct vm *vm;
 

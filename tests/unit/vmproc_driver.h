@@ -51,6 +51,7 @@ struct driver {
     int control;
     int log; /* what vmproc writes to its log */
     int plugin;
+    int keeper; /* where the VM's descriptor comes out */
     unsigned cpus;
     struct {
         int write;
@@ -191,7 +192,7 @@ driver_launch(struct driver *driver)
     assert_int_equal(arena_create(&driver->arena, 1 << 20), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
     assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
-    driver->plugin = -1;
+    driver->plugin = driver->keeper = -1;
     driver->pid = fork();
     assert_true(driver->pid >= 0);
     if (driver->pid == 0)
@@ -218,12 +219,14 @@ driver_set_up(struct driver *driver, const struct driver_options *options)
 {
     ControlSetup setup = CONTROL_SETUP__INIT;
     uint8_t mac[] = { 0xde, 0x21, 0xe8, 0x47, 0x6b, 0x6a };
-    int sockets[2], fds[3];
+    int sockets[2], keeper[2], fds[4];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, keeper), 0);
     fds[0] = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     fds[1] = sockets[1];
-    fds[2] = options->tap;
+    fds[2] = keeper[1];
+    fds[3] = options->tap;
     assert_true(fds[0] >= 0);
     setup.cpu_count = options->cpus;
     setup.memory_limit = options->memory_limit;
@@ -235,10 +238,12 @@ driver_set_up(struct driver *driver, const struct driver_options *options)
         setup.host_ipv4_address = 0x0100760a;
         setup.netmask = 0xfcffffff;
     }
-    driver_send_control(driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, options->tap >= 0 ? 3 : 2);
+    driver_send_control(driver, TO_VMPROC__MESSAGE_SETUP, &setup, fds, options->tap >= 0 ? 4 : 3);
     fd_close(&fds[0]);
     fd_close(&sockets[1]);
+    fd_close(&keeper[1]);
     driver->plugin = sockets[0];
+    driver->keeper = keeper[0];
     driver->cpus = options->cpus;
 }
 
@@ -287,6 +292,7 @@ driver_close(struct driver *driver)
         free(driver->vcpu[i].held);
     }
     fd_close(&driver->plugin);
+    fd_close(&driver->keeper);
     fd_close(&driver->log);
     if (driver->memory != NULL)
         munmap(driver->memory, driver->memory_size);
