@@ -47,7 +47,8 @@ LIBS_COMMON := -lbsd
 LIBS_PROTO := -lprotobuf-c $(LIBS_COMMON)
 LIBS_POLICY := -lseccomp
 LIBS_JAIL := -lcap $(LIBS_POLICY)
-LIBS_SUPERVISOR := -lmnl -lnftables $(LIBS_JAIL) $(LIBS_PROTO)
+# libnftables is loaded where it is needed.
+LIBS_SUPERVISOR := -lmnl $(LIBS_JAIL) $(LIBS_PROTO)
 # libbsd.a needs libmd.a.
 LIBS_VMPROC := -lprotobuf-c -lbsd -lmd -lpthread
 

@@ -1,6 +1,7 @@
 #include "supervisor/net_filter.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <net/if.h>
 #include <nftables/libnftables.h>
@@ -10,6 +11,47 @@
 
 #define RULES_MAX 1024
 #define MAC_TEXT 18
+#define NFTABLES "libnftables.so.1"
+
+/*
+ * The library, once a filter is wanted: with what it needs itself it is most of the program's libraries, and most VMs have no filter.
+ * It stays for good.
+ */
+static struct {
+    struct nft_ctx *(*ctx_new)(uint32_t);
+    void (*ctx_free)(struct nft_ctx *);
+    int (*buffer_output)(struct nft_ctx *);
+    int (*buffer_error)(struct nft_ctx *);
+    const char *(*get_error)(struct nft_ctx *);
+    int (*run)(struct nft_ctx *, const char *);
+} nft;
+
+static int
+load_nftables(const char *link, struct failure *failure)
+{
+    const struct {
+        const char *name;
+        void *function;
+    } functions[] = {
+        { "nft_ctx_new", &nft.ctx_new },
+        { "nft_ctx_free", &nft.ctx_free },
+        { "nft_ctx_buffer_output", &nft.buffer_output },
+        { "nft_ctx_buffer_error", &nft.buffer_error },
+        { "nft_ctx_get_error_buffer", &nft.get_error },
+        { "nft_run_cmd_from_buffer", &nft.run },
+    };
+    void *library = dlopen(NFTABLES, RTLD_NOW);
+
+    for (size_t i = 0; library != NULL && i < sizeof functions / sizeof functions[0]; i++) {
+        void *function = dlsym(library, functions[i].name);
+
+        if (function == NULL)
+            library = NULL;
+        else
+            memcpy(functions[i].function, &function, sizeof function);
+    }
+    return library != NULL ? 0 : failure_set(failure, EX_UNAVAILABLE, -ENOSYS, "%s: the source filter needs nftables: %s", link, dlerror());
+}
 
 /*
  * One accepting rule for IPv4 and one for ARP; the policy drops the rest. A tagged frame does not match "ether type ip": the kernel
@@ -41,7 +83,7 @@ format_rules(const char *link, const uint8_t mac[ETH_ALEN], struct in_addr ip, c
 static int
 rules_failure(struct nft_ctx *context, const char *link, struct failure *failure)
 {
-    const char *said = nft_ctx_get_error_buffer(context);
+    const char *said = nft.get_error(context);
 
     if (said == NULL || said[0] == '\0')
         said = "no reason given";
@@ -56,7 +98,7 @@ find_chain(struct nft_ctx *context, const char *link)
     char command[64];
 
     snprintf(command, sizeof command, "list chain netdev %s guest\n", link);
-    return nft_run_cmd_from_buffer(context, command);
+    return nft.run(context, command);
 }
 
 int
@@ -73,13 +115,16 @@ net_filter_install(const char *link, const uint8_t guest_mac[ETH_ALEN], struct i
     /* A kernel may take a chain for a link that is yet to come. */
     if (if_nametoindex(link) == 0)
         return failure_set(failure, EX_SOFTWARE, -ENODEV, "%s: no such link to filter", link);
-    filter->context = nft_ctx_new(NFT_CTX_DEFAULT);
+    result = load_nftables(link, failure);
+    if (result < 0)
+        return result;
+    filter->context = nft.ctx_new(NFT_CTX_DEFAULT);
     if (filter->context == NULL)
         return failure_set(failure, EX_OSERR, -ENOMEM, "%s: nftables cannot be used", link);
     /* Neither of them writes to our terminal. */
-    nft_ctx_buffer_output(filter->context);
-    nft_ctx_buffer_error(filter->context);
-    if (nft_run_cmd_from_buffer(filter->context, rules) == 0 && find_chain(filter->context, link) == 0)
+    nft.buffer_output(filter->context);
+    nft.buffer_error(filter->context);
+    if (nft.run(filter->context, rules) == 0 && find_chain(filter->context, link) == 0)
         return 0;
     result = rules_failure(filter->context, link, failure);
     net_filter_remove(filter);
@@ -90,6 +135,6 @@ void
 net_filter_remove(struct net_filter *filter)
 {
     if (filter->context != NULL)
-        nft_ctx_free(filter->context);
+        nft.ctx_free(filter->context);
     filter->context = NULL;
 }

@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -288,6 +289,9 @@ confine(struct start *start)
     strlcpy(cgroups, start->cgroup.path, sizeof cgroups);
     result = confine_self(start->runtime.path, has_cgroup ? dirname(cgroups) : NULL,
                           policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
+    /* What the start needed is given back: a VM lives for long. */
+    policies_free(&start->policies);
+    malloc_trim(0);
     report_self("supervisor", status, start->lines[1]);
     fd_close(&status);
     return result;
