@@ -49,6 +49,8 @@ LIBS_POLICY := -lseccomp
 LIBS_JAIL := -lcap $(LIBS_POLICY)
 # libnftables is loaded where it is needed.
 LIBS_SUPERVISOR := -lmnl $(LIBS_JAIL) $(LIBS_PROTO)
+# A start is short: loading libraries, and their pages of data in each supervisor, would be a good part of it.
+LIBS_VMSUP := -Wl,-Bstatic $(LIBS_JAIL) $(LIBS_PROTO) -lmd -Wl,-Bdynamic -lmnl
 # libbsd.a needs libmd.a.
 LIBS_VMPROC := -lprotobuf-c -lbsd -lmd -lpthread
 
@@ -125,7 +127,7 @@ lib = $(BUILD)/lib/$(1).a
 
 $(BUILD)/vmsup: $(BUILD)/obj/supervisor/main.o $(call lib,supervisor) $(call lib,jail) $(call lib,policy) $(call lib,proto) \
 	$(call lib,common)
-	$(CC) $(LDHARDENING) -o $@ $^ $(LIBS_SUPERVISOR)
+	$(CC) $(LDHARDENING) -o $@ $^ $(LIBS_VMSUP)
 
 $(BUILD)/vmproc: $(BUILD)/obj/vmproc/main.o $(call lib,vmproc) $(call lib,proto) $(call lib,common)
 	$(CC) $(STATIC_PIE) -o $@ $^ $(LIBS_VMPROC)
