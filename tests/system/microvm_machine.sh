@@ -117,7 +117,13 @@ fi
 threads=$(threads_of "$plugin")
 check "its threads have names: $threads" test "$(tr ' ' '\n' <<<"$threads" | grep -cx microvm)" = 1
 for thread in serial vcpu0 vcpu1; do check "one is $thread" grep -qw "$thread" <<<"$threads"; done
+# Its filter lets the kernel go on with the calls that it was stopped in.
+kill -STOP "$plugin"
+check 'it can be stopped' wait_until 10 grep -q '^State:	T' "/proc/$plugin/status"
+kill -CONT "$plugin"
+check 'and continued' wait_until 10 is_idle
 stop --now demo 2>/dev/null
 wait "$running"
+check 'until it is told to end' grep -q 'demo: stopped by uid 0' "$WORK/log"
 check_host 'nothing was left behind by it' "$WORK/before"
 done_testing

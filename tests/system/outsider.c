@@ -53,6 +53,8 @@ static const struct {
     { "statx", SYS_statx, { AT_FDCWD, (long)"/", 0, 0, 0 } },
     { "getdents64", SYS_getdents64, { 0, 0, 0 } },
     { "dup2", SYS_dup2, { 0, 9 } },
+    { "pwrite64", SYS_pwrite64, { 0, 0, 0, 0 } },
+    { "rt_sigreturn", SYS_rt_sigreturn, { 0 } },
     { "splice", SYS_splice, { 0, 0, 1, 0, 4096, 0 } },
     { "io_uring_setup", SYS_io_uring_setup, { 8, 0 } },
     { "bpf", SYS_bpf, { 0, 0, 0 } },
