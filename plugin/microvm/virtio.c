@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -230,10 +231,12 @@ virtio_write_config(struct virtio_device *device, uint64_t offset, const uint8_t
 
 /* Changed first: a driver that becomes ready meanwhile finds what is new without being told. */
 void
-virtio_change_config(struct virtio_device *device, uint64_t offset, const void *from, size_t size)
+virtio_change_config(struct virtio_device *device, uint64_t offset, uint32_t value)
 {
+    const uint32_t stored = htole32(value);
+
     pthread_mutex_lock(&device->config_lock);
-    memcpy((uint8_t *)device->config + offset, from, size);
+    memcpy((uint8_t *)device->config + offset, &stored, sizeof stored);
     pthread_mutex_unlock(&device->config_lock);
     if ((own_status(device) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
         device->interrupt(device->transport, VIRTIO_INTERRUPT_CONFIG);

@@ -104,10 +104,11 @@ bool virtio_is_broken(const struct virtio_device *device);
 /* --- For devices, in any thread. */
 
 /*
- * These bytes of the configuration, which has them, become others, and a driver that is ready is told by an interrupt (2.5.1). Devices
- * that are not, or not yet, carried by a transport may do so, too.
+ * A field of the configuration, which has it, gets another value, and a driver that is ready is told by an interrupt (2.5.1). It is one of
+ * 32 bits, at a multiple of 4: a transport may let the driver read while this goes on, and a field that takes two reads, or two that belong
+ * together, would be seen half changed. Devices that are not, or not yet, carried by a transport may do so, too.
  */
-void virtio_change_config(struct virtio_device *device, uint64_t offset, const void *from, size_t size);
+void virtio_change_config(struct virtio_device *device, uint64_t offset, uint32_t value);
 
 /* --- For devices, in the queue's thread. */
 

@@ -304,12 +304,11 @@ virtio_balloon_set_target(struct virtio_balloon *balloon, uint64_t size)
 {
     const struct guest_memory *memory = balloon->device.memory;
     uint64_t all = 0;
-    uint32_t pages;
 
     for (size_t i = 0; i < memory->count; i++)
         all += memory->region[i].size;
-    pages = htole32((uint32_t)(MIN(size, all) / VIRTIO_BALLOON_PAGE));
-    virtio_change_config(&balloon->device, offsetof(struct virtio_balloon_config, num_pages), &pages, sizeof pages);
+    virtio_change_config(&balloon->device, offsetof(struct virtio_balloon_config, num_pages),
+                         (uint32_t)(MIN(size, all) / VIRTIO_BALLOON_PAGE));
 }
 
 uint64_t

@@ -72,8 +72,10 @@ show_constants(const struct virtio_mmio *mmio)
 }
 
 /*
- * 2.5.1: a driver that reads several words amid a change finds another generation behind them than before, whichever of them it had.
- * One that comes for the generation just between two words is told by the interrupt that follows.
+ * 2.5.1, 4.2.2: a driver that reads several words finds the same generation before and behind them only where they were there together. It
+ * reads at any time, so no generation could tell of words that change together: it may do all of its reading between two of them. But
+ * they never do (virtio_change_config()), and what it sees after each word is what the device had. The generation is another one before a
+ * word changes, for who reads on both sides of it, and again behind it, for who kept what it read between.
  */
 static void
 show_configuration(const struct virtio_mmio *mmio)

@@ -1,6 +1,8 @@
 /* The configuration space of virtio devices: how one changes it, how a driver writes it, and that the driver is told. */
 #include "tests/unit/virtio_driver.h"
 
+#include <signal.h>
+
 #define CONFIG_SIZE 12
 #define CONFIG VIRTIO_MMIO_CONFIG
 
@@ -63,7 +65,7 @@ expect_no_interrupt(struct driver *driver)
 static void
 change(unsigned word, uint32_t value)
 {
-    virtio_change_config(&plain.device, word * sizeof value, &value, sizeof value);
+    virtio_change_config(&plain.device, word * sizeof value, value);
 }
 
 /* 2.5.1: another generation, then an interrupt, where there is a driver; one that comes later finds it by itself. */
@@ -125,6 +127,74 @@ test_words_change_whole(void **state)
     driver_free(driver);
 }
 
+/* All states of the page that a driver could read while a word changes: looked at after each instruction. */
+#define STATES_MAX 8
+
+struct state {
+    uint32_t generation, word;
+};
+
+static struct steps {
+    struct driver *driver;
+    struct state state[STATES_MAX];
+    size_t count;
+} steps;
+
+static void
+look(int signal)
+{
+    const struct state now = { driver_read(steps.driver, VIRTIO_MMIO_CONFIG_GENERATION), driver_read(steps.driver, CONFIG) };
+    const struct state *last = &steps.state[steps.count - 1];
+
+    (void)signal;
+    if ((now.generation != last->generation || now.word != last->word) && steps.count < STATES_MAX)
+        steps.state[steps.count++] = now;
+}
+
+/* The trap flag, outside of the red zone. */
+static void
+trap(bool on)
+{
+    if (on)
+        __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+    else
+        __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+}
+
+/*
+ * 2.5.1: who reads on both sides of the change finds two generations, and who kept what was there before it, under any of the generations
+ * that it had, finds another one now.
+ */
+static void
+test_generation(void **state)
+{
+    struct driver *driver = plug(&fixed);
+    const struct sigaction action = { .sa_handler = look };
+    const struct state *last;
+    struct sigaction before;
+
+    (void)state;
+    driver_set_up(driver, VIRTIO_CORE_FEATURES);
+    steps = (struct steps){ .driver = driver, .count = 1 };
+    steps.state[0] = (struct state){ driver_read(driver, VIRTIO_MMIO_CONFIG_GENERATION), 1 };
+    assert_int_equal(sigaction(SIGTRAP, &action, &before), 0);
+    trap(true);
+    change(0, 10);
+    trap(false);
+    sigaction(SIGTRAP, &before, NULL);
+    last = &steps.state[steps.count - 1];
+    assert_in_range(steps.count, 3, STATES_MAX - 1);
+    assert_int_equal(last->word, 10);
+    for (size_t i = 0; i < steps.count; i++) {
+        assert_true(steps.state[i].word == 1 || steps.state[i].word == 10);
+        if (steps.state[i].word == 1)
+            assert_int_not_equal(steps.state[i].generation, last->generation);
+        else
+            assert_int_not_equal(steps.state[i].generation, steps.state[0].generation);
+    }
+    driver_free(driver);
+}
+
 static void
 test_driver_writes(void **state)
 {
@@ -170,6 +240,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_change),
         cmocka_unit_test(test_words_change_whole),
+        cmocka_unit_test(test_generation),
         cmocka_unit_test(test_driver_writes),
         cmocka_unit_test(test_driver_writes_beyond),
     };
