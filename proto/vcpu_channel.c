@@ -83,9 +83,11 @@ vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_channe
 void
 vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began)
 {
+    const uint64_t passed = vcpu_channel_now() - began;
+
     wait->slept++;
-    if (vcpu_channel_now() - began <= wait->spin_max)
-        longer(wait);
+    if (passed <= wait->spin_max)
+        wait->spin = (uint32_t)MAX(wait->spin, MIN(MAX(passed * 2, SPIN_MIN), wait->spin_max));
 }
 
 static int

@@ -11,8 +11,11 @@ $(BENCH)/%.o: tests/bench/%.c $(wildcard tests/bench/*.h) $(BENCH)/guest.bin plu
 $(BENCH)/floor: $(BENCH)/floor.o $(BENCH)/rounds.o
 	$(CC) $(LDHARDENING) -o $@ $^
 
-$(BENCH)/plugin: $(BENCH)/plugin.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
-	$(CC) $(LDHARDENING) -o $@ $(BENCH)/plugin.o $(BENCH)/rounds.o -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin
+$(BENCH)/exchange: $(BENCH)/exchange.o $(BENCH)/rounds.o
+	$(CC) $(LDHARDENING) -o $@ $^
+
+$(BENCH)/plugin $(BENCH)/many: $(BENCH)/%: $(BENCH)/%.o $(BENCH)/machine.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
+	$(CC) $(LDHARDENING) -o $@ $(filter %.o,$^) -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin -lpthread
 
 $(BENCH)/start_floor: $(BENCH)/start_floor.o $(BENCH)/rounds.o
 	$(CC) $(LDHARDENING) -o $@ $^
@@ -20,7 +23,7 @@ $(BENCH)/start_floor: $(BENCH)/start_floor.o $(BENCH)/rounds.o
 $(BENCH)/start_plugin: $(BENCH)/start_plugin.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
 	$(CC) $(LDHARDENING) -o $@ $(BENCH)/start_plugin.o $(BENCH)/rounds.o -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin
 
-$(BENCH)/bench: $(BENCH)/bench.o $(BENCH)/child.o $(BENCH)/rounds.o $(BENCH)/start.o
+$(BENCH)/bench: $(BENCH)/bench.o $(BENCH)/child.o $(BENCH)/exits.o $(BENCH)/rounds.o $(BENCH)/start.o
 	$(CC) $(LDHARDENING) -o $@ $^ -ljansson -lbsd
 
 $(BENCH)/linux: $(BENCH)/linux.o $(BENCH)/linux_server.o $(BENCH)/child.o $(BENCH)/rounds.o
@@ -30,7 +33,7 @@ $(BENCH)/linux: $(BENCH)/linux.o $(BENCH)/linux_server.o $(BENCH)/child.o $(BENC
 $(BENCH)/linux_guest: $(BENCH)/linux_guest.o
 	$(CC) -static -o $@ $<
 
-BENCH_PROGRAMS := $(addprefix $(BENCH)/,floor plugin start_floor start_plugin bench linux linux_guest)
+BENCH_PROGRAMS := $(addprefix $(BENCH)/,floor exchange plugin many start_floor start_plugin bench linux linux_guest)
 
 # Linux needs a KVM that runs it: this machine's, or else that of the test bed.
 bench: setup programs $(BENCH_PROGRAMS)
