@@ -31,7 +31,8 @@ static void
 make_vm(struct fixture *fixture)
 {
     struct vm_config config = {
-        .kvm = eventfd(0, EFD_CLOEXEC), .vcpu_count = 2, .memory_limit = 1 << 20, .network = { .tap = eventfd(0, 0) }
+        .kvm = eventfd(0, EFD_CLOEXEC), .keeper = -1, .vcpu_count = 2, .memory_limit = 1 << 20,
+        .network = { .tap = eventfd(0, 0) },
     };
     char text[LIMIT_ENDED_TEXT];
 

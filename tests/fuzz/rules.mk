@@ -15,7 +15,7 @@ $(BUILD)/fuzz/obj/gen/proto/%.o: $(BUILD)/gen/proto/%.c | $(GENERATED)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/fuzz/obj/%.o: %.c | $(GENERATED)
+$(BUILD)/fuzz/obj/%.o: %.c | $(GENERATED) $(BUILD)/gen/policy_constants.h
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 
