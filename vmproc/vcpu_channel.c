@@ -87,6 +87,7 @@ has_room(const void *context)
            atomic_load(&room->vcpu->vm->ending);
 }
 
+/* What there is room for is looked at once: a head that has gone back since, or the VM's end, makes no entry go over another. */
 static int
 wait_for_room(struct vcpu *vcpu, uint32_t needed)
 {
@@ -95,7 +96,7 @@ wait_for_room(struct vcpu *vcpu, uint32_t needed)
 
     if (result < 0)
         return result;
-    if (count_used(vcpu) <= VCPU_CHANNEL_RING_SIZE)
+    if (count_used(vcpu) <= VCPU_CHANNEL_RING_SIZE - needed)
         return 0;
     vm_end(vcpu->vm, CONTROL_ENDED__KIND__PLUGIN_PROTOCOL, vcpu->id, 0,
            "the plugin took more from the ring of vCPU %u's channel than there was", vcpu->id);
