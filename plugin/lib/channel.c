@@ -176,7 +176,8 @@ wait_for_vmproc(struct vmsup_vcpu *self)
     if (vcpu_channel_spin(&self->wait, cpu, something_came, self))
         return 0;
     began = vcpu_channel_now();
-    if (vcpu_channel_sleep(&self->channel->plugin_sleeps, FUTEX_SLEEP, something_came, self) == -ETIMEDOUT) {
+    /* A signal ends it, too; where they came faster than it does, only the pipe would ever tell. */
+    if (vcpu_channel_sleep(&self->channel->plugin_sleeps, FUTEX_SLEEP, something_came, self) < 0) {
         while (result == 0 && !something_came(self))
             result = sleep_on_pipe(self);
         /* What came before the end is still to be had. */
