@@ -47,7 +47,8 @@ say(struct vcpu *vcpu, uint32_t kind, uint32_t size, uint32_t states)
 static void
 say_resume(struct vcpu *vcpu, const uint8_t *data, uint32_t size)
 {
-    memcpy(size <= VCPU_CHANNEL_INLINE ? vcpu->channel->request.data : vcpu->channel->request_payload, data, size);
+    if (size > 0)
+        memcpy(size <= VCPU_CHANNEL_INLINE ? vcpu->channel->request.data : vcpu->channel->request_payload, data, size);
     say(vcpu, VCPU_CHANNEL_RESUME, size, 0);
 }
 
