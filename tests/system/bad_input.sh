@@ -133,6 +133,11 @@ for value in 1900000000 0:64 1900000000:1 a:b 4294967290:100; do
 done
 refused 'a grace time that is none' $USAGE '--grace is "soon"' --grace soon --plugin "$ACTOR" demo
 refused 'a grace time without end' $USAGE '--grace is' --grace 3600001 --plugin "$ACTOR" demo
+for value in nonsense 10001 -1 '' 1.5; do
+    refused "--exit-spin '$value'" $USAGE "--exit-spin is \"$value\": expected microseconds, from 0 to 10000" --exit-spin "$value" --plugin "$plugin" demo
+done
+refused 'a spin without its value' $USAGE 'expected a value after it' demo --plugin "$plugin" --exit-spin
+refused 'pipes with a value' $USAGE '--exit-pipes: expected no value' --exit-pipes=1 --plugin "$plugin" demo
 refused 'a log level that is none' $USAGE '--log-level is "loud": expected' --log-level loud --plugin "$ACTOR" demo
 refused 'memory that is too little' $USAGE '--memory-max is "1K": expected' --memory-max 1K --plugin "$ACTOR" demo
 
