@@ -176,7 +176,7 @@ test_resume_before_the_first_wait(void **state)
     for (unsigned form = 0; form < 2; form++) {
         vcpu->init_unread = vcpu->at_init = true;
         if (form == 0)
-            say_resume(vcpu, NULL, 0);
+            say(vcpu, VCPU_CHANNEL_RESUME, 0, 0);
         else
             say_message(vcpu, resume_message, sizeof resume_message);
         assert_int_equal(vcpu_channel_next(vcpu, &resume), VCPU_ANSWERED);
@@ -188,7 +188,7 @@ test_resume_before_the_first_wait(void **state)
         assert_int_equal(vcpu_channel_next(vcpu, &resume), VCPU_ANSWERED);
         assert_false(vcpu->init_unread);
         if (form == 0)
-            say_resume(vcpu, NULL, 0);
+            say(vcpu, VCPU_CHANNEL_RESUME, 0, 0);
         else
             say_message(vcpu, resume_message, sizeof resume_message);
         assert_int_equal(vcpu_channel_next(vcpu, &resume), VCPU_RESUMED);
