@@ -8,20 +8,14 @@ $(BENCH)/%.o: tests/bench/%.c $(wildcard tests/bench/*.h) $(BENCH)/guest.bin plu
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -c -o $@ $<
 
-$(BENCH)/floor: $(BENCH)/floor.o $(BENCH)/rounds.o
-	$(CC) $(LDHARDENING) -o $@ $^
+$(BENCH)/floor $(BENCH)/start_floor: $(BENCH)/%: $(BENCH)/%.o $(BENCH)/plain_machine.o $(BENCH)/rounds.o
+	$(CC) $(LDHARDENING) -o $@ $(filter %.o,$^)
 
 $(BENCH)/exchange: $(BENCH)/exchange.o $(BENCH)/rounds.o
 	$(CC) $(LDHARDENING) -o $@ $^
 
-$(BENCH)/plugin $(BENCH)/many: $(BENCH)/%: $(BENCH)/%.o $(BENCH)/machine.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
+$(BENCH)/plugin $(BENCH)/many $(BENCH)/start_plugin: $(BENCH)/%: $(BENCH)/%.o $(BENCH)/machine.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
 	$(CC) $(LDHARDENING) -o $@ $(filter %.o,$^) -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin -lpthread
-
-$(BENCH)/start_floor: $(BENCH)/start_floor.o $(BENCH)/rounds.o
-	$(CC) $(LDHARDENING) -o $@ $^
-
-$(BENCH)/start_plugin: $(BENCH)/start_plugin.o $(BENCH)/rounds.o $(BUILD)/$(SONAME)
-	$(CC) $(LDHARDENING) -o $@ $(BENCH)/start_plugin.o $(BENCH)/rounds.o -L$(BUILD) -Wl,-rpath,'$$ORIGIN/../..' -lvmsup-plugin
 
 $(BENCH)/bench: $(BENCH)/bench.o $(BENCH)/child.o $(BENCH)/exits.o $(BENCH)/rounds.o $(BENCH)/start.o
 	$(CC) $(LDHARDENING) -o $@ $^ -ljansson -lbsd
