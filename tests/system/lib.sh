@@ -81,9 +81,10 @@ list() {
 processes() {
     local pid uid
     # But for the last of a dead supervisor's children, which init reaps when it comes to it.
-    awk -v first="$FIRST_UID" '/^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { parent = $2 }
-        /^Uid:/ && $2 >= first && $2 < first + 64 && state parent != "Z1" { print pid, $2 }' /proc/[0-9]*/status \
-        2>/dev/null | while read -r pid uid; do
+    # A process may end before it is looked at: cat goes on then, which not every awk does.
+    cat /proc/[0-9]*/status 2>/dev/null |
+        awk -v first="$FIRST_UID" '/^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { parent = $2 }
+            /^Uid:/ && $2 >= first && $2 < first + 64 && state parent != "Z1" { print pid, $2 }' | while read -r pid uid; do
         echo "process $pid uid $uid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
     done
     grep -lszxF -e "$RUN" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
