@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -40,8 +41,21 @@ open_queue(char name[IFNAMSIZ], short flags, int *fd)
     return 0;
 }
 
+/*
+ * At once: a service of the host's that gives each new link an address of its own, as systemd's does, leaves alone one that has been given
+ * one when it looks.
+ */
 static int
-open_link(struct tap *tap, short flags, struct failure *failure)
+set_mac(const struct tap *tap, const uint8_t mac[ETH_ALEN])
+{
+    struct ifreq request = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
+
+    memcpy(request.ifr_hwaddr.sa_data, mac, ETH_ALEN);
+    return ioctl(tap->fd, SIOCSIFHWADDR, &request) < 0 ? -errno : 0;
+}
+
+static int
+open_link(const struct tap_settings *settings, struct tap *tap, short flags, struct failure *failure)
 {
     char name[IFNAMSIZ] = TAP_NAME;
     int result;
@@ -54,6 +68,9 @@ open_link(struct tap *tap, short flags, struct failure *failure)
     if (result < 0)
         return step_failure(tap, "cannot be made", result, failure);
     strlcpy(tap->name, name, sizeof tap->name);
+    result = set_mac(tap, settings->mac);
+    if (result < 0)
+        return step_failure(tap, "cannot set the MAC address", result, failure);
     tap->index = (int)if_nametoindex(tap->name);
     if (tap->index == 0)
         return step_failure(tap, "has no index", -errno, failure);
@@ -70,7 +87,7 @@ open_links(const struct tap_settings *settings, struct tap *tap, struct failure 
     const bool many = settings->queues > 1;
     const short flags =
         (short)(IFF_TAP | IFF_NO_PI | (settings->vnet_header ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0));
-    int result = open_link(tap, flags, failure);
+    int result = open_link(settings, tap, flags, failure);
 
     for (unsigned int i = 0; result == 0 && many && i < settings->queues - 1; i++) {
         result = open_queue(tap->name, flags, &tap->more[i]);
@@ -122,6 +139,7 @@ set_addresses(const struct tap_settings *settings, const struct tap *tap, struct
 
     if (result < 0)
         return step_failure(tap, "cannot open rtnetlink", result, failure);
+    /* Once more: who looked before that has given it another. */
     result = netlink_set_mac(&netlink, tap->index, settings->mac);
     if (result < 0) {
         step_failure(tap, "cannot set the MAC address", result, failure);

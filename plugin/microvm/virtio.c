@@ -300,6 +300,11 @@ do_request(struct virtio_device *device, unsigned index, virtio_handler handle, 
 
     if (result <= 0)
         return result;
+    /* What is offered to a device after it broke is not served, by a thread neither that has not heard of it yet. */
+    if (virtio_is_broken(device)) {
+        queue_unpop(queue, 1);
+        return -EAGAIN;
+    }
     result = handle(context, &chain, &written);
     if (result == -EAGAIN)
         queue_unpop(queue, 1);

@@ -349,6 +349,53 @@ test_many_requests(void **state)
     assert_int_equal(driver_read(driver, VIRTIO_MMIO_STATUS), 15);
 }
 
+static unsigned handled;
+
+/* The driver breaks a rule while its first request is handled. */
+static int
+handle_and_break(void *context, const struct chain *chain, uint32_t *written)
+{
+    (void)chain;
+    handled++;
+    virtio_set_features(context, 0);
+    *written = 0;
+    return 0;
+}
+
+static int
+serve_and_break(void *context, unsigned queue)
+{
+    return virtio_each_request(context, queue, handle_and_break);
+}
+
+/* What was offered meanwhile is not handled, though the thread is at it. */
+static void
+test_broken_amid_requests(void **state)
+{
+    static const struct virtio_operations operations = { .name = "fragile", .id = VIRTIO_ID_RNG, .serve = serve_and_break };
+    static struct virtio_device device;
+    struct driver *driver = driver_make();
+
+    (void)state;
+    handled = 0;
+    virtio_init(&device, &(struct virtio_setup){
+                             .operations = &operations,
+                             .context = &device,
+                             .memory = &driver->memory,
+                             .queue_count = 1,
+                         });
+    driver_connect(driver, &device);
+    driver_set_up(driver, VIRTIO_FEATURE(VIRTIO_F_VERSION_1));
+    driver_describe(driver, 0, 3, (struct vring_desc){ AT, 64, WRITE, 0 });
+    driver_offer(driver, 0, 3);
+    driver_offer(driver, 0, 3);
+    driver_ring(driver, 0);
+    driver_expect_broken(driver);
+    assert_int_equal(handled, 1);
+    assert_int_equal(driver_used(driver, 0), 1);
+    driver_free(driver);
+}
+
 /* The event index: an interrupt comes for the request that was named, for none before, and the device names the one it waits for. */
 static void
 test_event_index(void **state)
@@ -435,6 +482,7 @@ main(void)
         DEVICE_TEST(test_good_indirect),
         DEVICE_TEST(test_bad_rings),
         DEVICE_TEST(test_many_requests),
+        cmocka_unit_test(test_broken_amid_requests),
         DEVICE_TEST(test_event_index),
         DEVICE_TEST(test_no_interrupt),
     };
