@@ -167,11 +167,14 @@ spawn_within(const struct jail *jail, int sockets[2], struct jail_process *proce
     if (result == 0)
         result = help(&birth);
     restored = restore_pid_namespace(&own);
-    if (result == 0 && birth.pidfd >= 0 && (process->pid = pid_of(birth.pidfd)) > 0)
-        process->pidfd = birth.pidfd;
-    else if (result == 0)
-        result = -birth.error;
-    return result == 0 ? restored : result;
+    if (result < 0)
+        return result;
+    /* A helper that was killed may have left a child without having said that all is well. */
+    if (birth.pidfd < 0)
+        return -birth.error;
+    process->pidfd = birth.pidfd;
+    process->pid = pid_of(birth.pidfd);
+    return process->pid > 0 ? restored : -ESRCH;
 }
 
 static int

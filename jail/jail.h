@@ -1,8 +1,8 @@
 /*
  * A jail: one description of what a process may see and do, and one way into it. jail_start() makes the process with all its
  * layers, or fails and says which layer could not be had; there is nothing in between. Several can be on their way in at once: each is
- * begun, then all are attended. The description is data, made by the supervisor; nothing in it is kept after the start. The process is a child of the caller, and is pid 1 of a pid namespace of its
- * own. In this order, each step reported by name where it fails:
+ * begun, then all are attended. The description is data, made by the supervisor; nothing in it is kept after the start. The process is a
+ * child of the caller, and is pid 1 of a pid namespace of its own. In this order, each step reported by name where it fails:
  *
  *   limits, namespaces, mounts, the new root, (the user namespace and its maps), the room, bounding set, securebits, groups, gid, uid,
  *   capabilities, parent-death signal and a look whether the parent still lives, no_new_privs, descriptors, filter, exec

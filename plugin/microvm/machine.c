@@ -110,20 +110,6 @@ look_at_processor(struct machine *machine)
     return vmsup_get_supported_cpuid(machine->vm, CPUID_ENTRIES_MAX, machine->cpuid.entry, &machine->cpuid.count);
 }
 
-/*
- * Interrupts below 16 reach a PC's two interrupt controllers beside the IOAPIC, and these begin with nothing masked. The guest is told of
- * neither: where its first processor leaves LINT0 as it found it, an interrupt would come twice, once as an exception.
- */
-static int
-mask_legacy_controllers(struct machine *machine)
-{
-    const struct kvm_pic_state first = { .imr = UINT8_MAX, .elcr_mask = PIC_LEVELS };
-    const struct kvm_pic_state second = { .imr = UINT8_MAX, .elcr_mask = SECOND_PIC_LEVELS };
-    int result = vmsup_set_pic_state(machine->vm, true, &first);
-
-    return result < 0 ? result : vmsup_set_pic_state(machine->vm, false, &second);
-}
-
 int
 machine_create(struct machine *machine, const struct options *options, const char **what)
 {
@@ -134,9 +120,6 @@ machine_create(struct machine *machine, const struct options *options, const cha
     if ((result = vmsup_connect(&machine->vm)) < 0 || (result = machine->shutdown = vmsup_get_shutdown_eventfd(machine->vm)) < 0)
         return result;
     if ((result = create_memory(machine, options, what)) < 0)
-        return result;
-    *what = "the interrupt controllers";
-    if ((result = mask_legacy_controllers(machine)) < 0)
         return result;
     *what = "the processor";
     return look_at_processor(machine);
@@ -306,12 +289,31 @@ start_thread(struct machine *machine, uint32_t number)
     return 0;
 }
 
+/*
+ * Interrupts below 16 reach a PC's two interrupt controllers beside the IOAPIC, and these begin with nothing masked. The guest is told of
+ * neither: where its first processor leaves LINT0 as it found it, an interrupt would come twice, once as an exception.
+ */
+static int
+mask_legacy_controllers(struct machine *machine)
+{
+    const struct kvm_pic_state first = { .imr = UINT8_MAX, .elcr_mask = PIC_LEVELS };
+    const struct kvm_pic_state second = { .imr = UINT8_MAX, .elcr_mask = SECOND_PIC_LEVELS };
+    int result = vmsup_set_pic_state(machine->vm, true, &first);
+
+    return result < 0 ? result : vmsup_set_pic_state(machine->vm, false, &second);
+}
+
 int
 machine_start(struct machine *machine, const struct boot_entry *entry, const char **what)
 {
     int result;
 
     machine->entry = *entry;
+    /* Last: with its first controller KVM takes long over each piece of memory. */
+    *what = "the interrupt controllers";
+    result = mask_legacy_controllers(machine);
+    if (result < 0)
+        return result;
     *what = "the VM";
     result = vmsup_start(machine->vm);
     *what = "a vCPU's thread";

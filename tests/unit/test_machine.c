@@ -44,10 +44,6 @@ test_create(void **state)
     assert_int_equal(fake.memory[0].note.length, 64 * MIB);
     assert_int_equal(fake.memory[0].note.offset, 0);
     assert_int_equal(fake.memory[0].note.value, false);
-    assert_int_equal(fake.pic[0].imr, 0xff);
-    assert_int_equal(fake.pic[0].elcr_mask, 0xf8);
-    assert_int_equal(fake.pic[1].imr, 0xff);
-    assert_int_equal(fake.pic[1].elcr_mask, 0xde);
     unmap_memory();
 }
 
@@ -102,7 +98,7 @@ test_create_failures(void **state)
         assert_non_null(what);
         failed++;
     }
-    assert_int_equal(failed, 9);
+    assert_int_equal(failed, 7);
 }
 
 static void
@@ -266,10 +262,17 @@ test_start_fails(void **state)
     (void)state;
     fake_reset(1);
     assert_int_equal(machine_create(&machine, &options, &what), 0);
-    fake.fail_at = fake.calls + 1;
-    assert_int_equal(machine_start(&machine, &entry, &what), FAKE_FAILURE);
-    assert_int_equal(fake_ended(), 0);
-    assert_int_equal(fake.vcpu[0].waits, 0);
+    /* Both of a PC's controllers, then the start itself. */
+    for (unsigned call = 1; call <= 3; call++) {
+        fake.fail_at = fake.calls + call;
+        assert_int_equal(machine_start(&machine, &entry, &what), FAKE_FAILURE);
+        assert_int_equal(fake_ended(), 0);
+        assert_int_equal(fake.vcpu[0].waits, 0);
+    }
+    assert_int_equal(fake.pic[0].imr, 0xff);
+    assert_int_equal(fake.pic[0].elcr_mask, 0xf8);
+    assert_int_equal(fake.pic[1].imr, 0xff);
+    assert_int_equal(fake.pic[1].elcr_mask, 0xde);
     unmap_memory();
 }
 
