@@ -392,6 +392,11 @@ supervise(struct start *start)
         result = start_children(start);
     if (result == 0)
         write_report(start);
+    if (result == 0 && start->options.has_network) {
+        result = tap_settle(&start->tap, start->options.mac, &start->failure);
+        if (result < 0)
+            start->failure.exit_code = EXIT_NETWORK_FAILED;
+    }
     if (result == 0)
         result = confine(start);
     if (result == 0)

@@ -41,17 +41,13 @@ open_queue(char name[IFNAMSIZ], short flags, int *fd)
     return 0;
 }
 
-/*
- * At once: a service of the host's that gives each new link an address of its own, as systemd's does, leaves alone one that has been given
- * one when it looks.
- */
 static int
-set_mac(const struct tap *tap, const uint8_t mac[ETH_ALEN])
+set_mac(int fd, const uint8_t mac[ETH_ALEN])
 {
     struct ifreq request = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
 
     memcpy(request.ifr_hwaddr.sa_data, mac, ETH_ALEN);
-    return ioctl(tap->fd, SIOCSIFHWADDR, &request) < 0 ? -errno : 0;
+    return ioctl(fd, SIOCSIFHWADDR, &request) < 0 ? -errno : 0;
 }
 
 static int
@@ -68,7 +64,8 @@ open_link(const struct tap_settings *settings, struct tap *tap, short flags, str
     if (result < 0)
         return step_failure(tap, "cannot be made", result, failure);
     strlcpy(tap->name, name, sizeof tap->name);
-    result = set_mac(tap, settings->mac);
+    /* At once: systemd-udevd gives a new link an address of its own, but for one that was given one before it looks. */
+    result = set_mac(tap->fd, settings->mac);
     if (result < 0)
         return step_failure(tap, "cannot set the MAC address", result, failure);
     tap->index = (int)if_nametoindex(tap->name);
@@ -139,15 +136,9 @@ set_addresses(const struct tap_settings *settings, const struct tap *tap, struct
 
     if (result < 0)
         return step_failure(tap, "cannot open rtnetlink", result, failure);
-    /* Once more: who looked before that has given it another. */
-    result = netlink_set_mac(&netlink, tap->index, settings->mac);
-    if (result < 0) {
-        step_failure(tap, "cannot set the MAC address", result, failure);
-    } else {
-        result = netlink_add_address(&netlink, tap->index, settings->host_ip, settings->netmask);
-        if (result < 0)
-            step_failure(tap, "cannot set the address", result, failure);
-    }
+    result = netlink_add_address(&netlink, tap->index, settings->host_ip, settings->netmask);
+    if (result < 0)
+        step_failure(tap, "cannot set the address", result, failure);
     netlink_close(&netlink);
     return result;
 }
@@ -182,6 +173,20 @@ tap_up(const struct tap *tap, struct failure *failure)
     result = netlink_set_up(&netlink, tap->index);
     netlink_close(&netlink);
     return result < 0 ? step_failure(tap, "cannot be brought up", result, failure) : 0;
+}
+
+/* By its number: the descriptors are the plugin's by now, too. */
+int
+tap_settle(const struct tap *tap, const uint8_t mac[ETH_ALEN], struct failure *failure)
+{
+    struct netlink netlink;
+    int result = netlink_open(&netlink);
+
+    if (result < 0)
+        return step_failure(tap, "cannot open rtnetlink", result, failure);
+    result = netlink_set_mac(&netlink, tap->index, mac);
+    netlink_close(&netlink);
+    return result < 0 ? step_failure(tap, "cannot set the MAC address again", result, failure) : 0;
 }
 
 void

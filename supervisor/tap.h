@@ -3,7 +3,7 @@
  * is closed, so also when a supervisor is killed. The supervisor keeps one of its own, by which it takes back a TUNSETPERSIST that
  * somebody else who held it may have made; that needs no capability. Making a TAP needs CAP_NET_ADMIN.
  *
- *   tap_create()  →  net_filter_install()  →  tap_up()  →  …  →  tap_destroy()
+ *   tap_create()  →  net_filter_install()  →  tap_up()  →  tap_settle()  →  …  →  tap_destroy()
  */
 #ifndef VMSUP_SUPERVISOR_TAP_H
 #define VMSUP_SUPERVISOR_TAP_H
@@ -41,6 +41,12 @@ struct tap {
  */
 int tap_create(const struct tap_settings *settings, struct tap *tap, struct failure *failure);
 int tap_up(const struct tap *tap, struct failure *failure);
+
+/*
+ * To be called as late as can be while there are privileges. A service of the host's may give each new link an address of its own, as
+ * systemd-udevd does where it looked at the link before that had one; by now it has. 0 or a negative errno, likewise.
+ */
+int tap_settle(const struct tap *tap, const uint8_t mac[ETH_ALEN], struct failure *failure);
 
 /* Closes all. The link goes with the last descriptor: call it when vmproc and the plugin are gone. Does nothing after itself. */
 void tap_destroy(struct tap *tap);
