@@ -19,6 +19,16 @@ look_for_escape(void *context, char *data, size_t size)
     return (size_t)(found - data);
 }
 
+static size_t
+tell_output(void *context, char *data, size_t size)
+{
+    struct console *console = context;
+
+    (void)data;
+    console->output(console->context);
+    return size;
+}
+
 /* The plugin's own reads come to their end, too. */
 static void
 end_input(void *context)
@@ -44,18 +54,21 @@ make_raw(struct console *console)
 }
 
 int
-console_begin(struct console *console, struct loop *loop, int to_plugin, int from_plugin, console_escape *escape, void *context)
+console_begin(struct console *console, struct loop *loop, int to_plugin, int from_plugin, console_escape *escape,
+              console_output *output, void *context)
 {
     int result;
 
     /* In the background of a shell the terminal is somebody else's: reading from it fails, and does not stop the supervisor. */
     signal(SIGTTIN, SIG_IGN);
     signal(SIGTTOU, SIG_IGN);
-    *console = (struct console){ .to_plugin = to_plugin, .from_plugin = from_plugin, .escape = escape, .context = context };
+    *console = (struct console){
+        .to_plugin = to_plugin, .from_plugin = from_plugin, .escape = escape, .output = output, .context = context,
+    };
     make_raw(console);
     result = fd_set_nonblocking(to_plugin, true);
     if (result == 0)
-        result = pump_begin(&console->out, loop, from_plugin, STDOUT_FILENO, NULL, NULL, console);
+        result = pump_begin(&console->out, loop, from_plugin, STDOUT_FILENO, tell_output, NULL, console);
     if (result == 0)
         result = pump_begin(&console->in, loop, STDIN_FILENO, to_plugin, look_for_escape, end_input, console);
     if (result < 0)

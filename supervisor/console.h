@@ -16,6 +16,8 @@
 #define CONSOLE_DRAIN_MAX (64 * 1024)
 
 typedef void console_escape(void *context);
+/* The plugin has written something, which comes to standard output next. */
+typedef void console_output(void *context);
 
 struct console {
     int to_plugin, from_plugin; /* owned */
@@ -23,11 +25,13 @@ struct console {
     bool raw;
     struct termios before;
     console_escape *escape;
+    console_output *output;
     void *context;
 };
 
 /* Takes over both descriptors, also where it fails. 0 or a negative errno. */
-int console_begin(struct console *console, struct loop *loop, int to_plugin, int from_plugin, console_escape *escape, void *context);
+int console_begin(struct console *console, struct loop *loop, int to_plugin, int from_plugin, console_escape *escape,
+                  console_output *output, void *context);
 
 /* Shows what is left, and gives the terminal back. May be called twice. */
 void console_end(struct console *console);

@@ -297,19 +297,30 @@ confine(struct start *start)
     return result;
 }
 
+/* Once. The guest may speak before vmproc has said that it runs, and what it says comes behind this. */
+static void
+show_report(void *context)
+{
+    struct start *start = context;
+
+    for (size_t i = 0; i < REPORT_LINES; i++) {
+        if (start->lines[i][0] != '\0')
+            log_info("%s", start->lines[i]);
+        start->lines[i][0] = '\0';
+    }
+}
+
 static void
 on_running(void *context)
 {
     struct start *start = context;
 
-    if (!start->options.foreground) {
-        detach_report(&start->detach, 0, NULL);
-        log_info("%s: running", start->options.name);
+    if (start->options.foreground) {
+        show_report(start);
         return;
     }
-    for (size_t i = 0; i < REPORT_LINES; i++)
-        if (start->lines[i][0] != '\0')
-            log_info("%s", start->lines[i]);
+    detach_report(&start->detach, 0, NULL);
+    log_info("%s: running", start->options.name);
 }
 
 static int
@@ -323,6 +334,7 @@ run(struct start *start, struct ending *ending)
         .machine = &start->machine,
         .runtime = start->options.vsock_cid != 0 ? &start->runtime : NULL,
         .running = on_running,
+        .speaking = show_report,
         .context = start,
     };
     int result = watch_run(&plan, ending);

@@ -349,6 +349,14 @@ watch_timers(struct watch *watch)
     return loop_set_timer(watch->ready_timer, WATCH_READY_TIME);
 }
 
+static void
+on_output(void *context)
+{
+    const struct watch *watch = context;
+
+    watch->plan->speaking(watch->plan->context);
+}
+
 static int
 watch_output(struct watch *watch)
 {
@@ -362,7 +370,7 @@ watch_output(struct watch *watch)
     if (watch->plan->options->foreground) {
         watch->has_console = true;
         return console_begin(&watch->console, watch->loop, fd_take(&children->plugin_input), fd_take(&children->plugin_output),
-                             on_escape, watch);
+                             on_escape, on_output, watch);
     }
     /* Nobody types, and what would be on a screen is logged. */
     fd_close(&children->plugin_input);

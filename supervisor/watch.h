@@ -30,6 +30,8 @@ struct watch_plan {
     const struct runtime *runtime; /* in which the guest's connections end; NULL: it has none */
     /* Called once the VM runs. */
     void (*running)(void *context);
+    /* Whenever the plugin is about to be heard on standard output, of a VM in the foreground. */
+    void (*speaking)(void *context);
     void *context;
 };
 
