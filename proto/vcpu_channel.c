@@ -1,5 +1,7 @@
 #include "proto/vcpu_channel.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -15,15 +17,6 @@
 
 /* How often to look before the clock is asked: some hundred nanoseconds. */
 #define LOOKS 8
-
-uint64_t
-vcpu_channel_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NANO + (uint64_t)now.tv_nsec;
-}
 
 uint32_t
 vcpu_channel_cpu(void)
@@ -72,7 +65,7 @@ vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_channe
             }
             __builtin_ia32_pause();
         }
-        now = vcpu_channel_now();
+        now = clock_nanoseconds();
         if (end == 0)
             end = now + wait->spin;
     } while (now < end);
@@ -83,7 +76,7 @@ vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_channe
 void
 vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began)
 {
-    const uint64_t passed = vcpu_channel_now() - began;
+    const uint64_t passed = clock_nanoseconds() - began;
 
     wait->slept++;
     if (passed <= wait->spin_max)

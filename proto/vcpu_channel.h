@@ -177,14 +177,11 @@ bool vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_c
  */
 int vcpu_channel_sleep(_Atomic uint32_t *sleeps, uint64_t nanoseconds, vcpu_channel_ready *ready, const void *context);
 
-/* After a sleep that began at `began`: where spinning would have done, it is worth twice as long next time. */
+/* After a sleep that began at `began` (clock_nanoseconds()): where spinning would have done, it is worth twice as long next time. */
 void vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began);
 
 /* Wakes the other side where it sleeps; `pipe`, which does not block, is the one to write to where it waits for that (-1: it never does). */
 void vcpu_channel_wake(struct vcpu_channel_wait *wait, _Atomic uint32_t *sleeps, int pipe);
-
-/* Nanoseconds of CLOCK_MONOTONIC. */
-uint64_t vcpu_channel_now(void);
 
 /* The processor that this thread runs on. */
 uint32_t vcpu_channel_cpu(void);

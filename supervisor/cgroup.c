@@ -1,5 +1,6 @@
 #include "supervisor/cgroup.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "supervisor/cgroup_files.h"
 
@@ -12,7 +13,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PARENT_NAME "vmsup"
@@ -119,21 +119,12 @@ cgroup_oom_kills(const struct cgroup *cgroup)
     return count;
 }
 
-static int64_t
-now_in_milliseconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Kills what is in it and removes it once that is gone: the kernel says EBUSY while a process is on its way out. */
 static int
 empty_and_remove(const struct cgroup *cgroup)
 {
     struct pollfd events = { .fd = cgroup->events, .events = POLLPRI };
-    int64_t deadline = now_in_milliseconds() + CGROUP_REMOVE_WAIT;
+    int64_t deadline = clock_milliseconds() + CGROUP_REMOVE_WAIT;
     uint64_t populated;
     int result = cgroup_kill(cgroup);
 
@@ -144,7 +135,7 @@ empty_and_remove(const struct cgroup *cgroup)
             if (errno != EBUSY)
                 return -errno;
         }
-        if (now_in_milliseconds() >= deadline)
+        if (clock_milliseconds() >= deadline)
             return -EBUSY;
         /* Tells of changes since the last read; a kernel that does not tell costs one step. */
         poll(&events, 1, REMOVE_STEP);

@@ -1,5 +1,6 @@
 #include "supervisor/machine_link.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "proto/host.pb-c.h"
@@ -9,16 +10,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
-
-static int64_t
-now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
 
 int
 machine_link_make(int *ours, int *theirs)
@@ -214,12 +205,12 @@ on_socket(void *context, uint32_t events)
         hang_up(link);
         return;
     }
-    if (token_bucket_take(&link->bucket, now())) {
+    if (token_bucket_take(&link->bucket, clock_milliseconds())) {
         hear(link);
         return;
     }
     loop_modify(link->source, 0);
-    loop_set_timer(link->timer, token_bucket_wait(&link->bucket, now()));
+    loop_set_timer(link->timer, token_bucket_wait(&link->bucket, clock_milliseconds()));
 }
 
 int
@@ -228,7 +219,7 @@ machine_link_begin(struct machine_link *link, struct loop *loop, int socket, con
     *link = (struct machine_link){ .loop = loop, .runtime = runtime, .socket = socket, .answer_fd = -1 };
     if (socket < 0)
         return 0;
-    token_bucket_init(&link->bucket, MACHINE_LINK_BURST, MACHINE_LINK_RATE, now());
+    token_bucket_init(&link->bucket, MACHINE_LINK_BURST, MACHINE_LINK_RATE, clock_milliseconds());
     if (arena_create(&link->arena, HOST_ARENA_SIZE) < 0)
         return -ENOMEM;
     link->source = loop_add(loop, socket, EPOLLIN, on_socket, link);

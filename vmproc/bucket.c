@@ -1,7 +1,5 @@
 #include "vmproc/bucket.h"
 
-#include <time.h>
-
 #define NANOSECONDS 1000000000ULL
 
 void
@@ -30,13 +28,4 @@ bucket_try(struct bucket *bucket, uint64_t now)
         return false;
     *bucket = after;
     return true;
-}
-
-uint64_t
-bucket_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NANOSECONDS + (uint64_t)now.tv_nsec;
 }

@@ -25,7 +25,4 @@ uint64_t bucket_take(struct bucket *bucket, uint64_t now);
 /* Takes a token where one is left. */
 bool bucket_try(struct bucket *bucket, uint64_t now);
 
-/* Nanoseconds of CLOCK_MONOTONIC. */
-uint64_t bucket_clock(void);
-
 #endif

@@ -1,4 +1,5 @@
 /* Interrupts: events that raise one (with resample), the lines themselves, and the routing table. */
+#include "common/clock.h"
 #include "common/fd.h"
 #include "vmproc/kvm.h"
 #include "vmproc/request.h"
@@ -60,7 +61,7 @@ irq_set_line(struct vm *vm, const struct main_request *request, struct reply *re
     const MainRequest__SetIrq *wanted = request->message->set_irq;
     int result;
 
-    reply->wait_nanoseconds = bucket_take(&vm->irq_rate, bucket_clock());
+    reply->wait_nanoseconds = bucket_take(&vm->irq_rate, clock_nanoseconds());
     result = vm_make_interrupts(vm);
     return result < 0 ? result : kvm_irq_line(vm->fd, wanted->irq_id, wanted->active ? 1 : 0);
 }

@@ -4,6 +4,7 @@
  */
 #include "vmproc/vcpu.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ wait_for_plugin(struct vcpu *vcpu, vcpu_channel_ready *ready, const void *contex
     const uint32_t cpu = atomic_load_explicit(&channel->request.cpu, memory_order_relaxed);
 
     if (!vcpu_channel_spin(&vcpu->wait, cpu, ready, context)) {
-        const uint64_t began = vcpu_channel_now();
+        const uint64_t began = clock_nanoseconds();
 
         /* A kick's signal ends a sleep. */
         while (!ready(context))

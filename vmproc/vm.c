@@ -1,5 +1,6 @@
 #include "vmproc/vm.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "proto/message.h"
@@ -432,7 +433,7 @@ vm_complain(struct vm *vm, const char *format, ...)
     va_list arguments;
 
     pthread_mutex_lock(&vm->lock);
-    if (!bucket_try(&vm->complaint_rate, bucket_clock())) {
+    if (!bucket_try(&vm->complaint_rate, clock_nanoseconds())) {
         vm->complaints_dropped++;
         pthread_mutex_unlock(&vm->lock);
         return;

@@ -1,5 +1,6 @@
 #include "plugin/lib/channel.h"
 
+#include "common/clock.h"
 #include "plugin/lib/vcpu.h"
 
 #include <errno.h>
@@ -175,7 +176,7 @@ wait_for_vmproc(struct vmsup_vcpu *self)
 
     if (vcpu_channel_spin(&self->wait, cpu, something_came, self))
         return 0;
-    began = vcpu_channel_now();
+    began = clock_nanoseconds();
     /* A signal ends it, too; where they came faster than it does, only the pipe would ever tell. */
     if (vcpu_channel_sleep(&self->channel->plugin_sleeps, FUTEX_SLEEP, something_came, self) < 0) {
         while (result == 0 && !something_came(self))

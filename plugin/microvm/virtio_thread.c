@@ -1,5 +1,6 @@
 #include "plugin/microvm/virtio_thread.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "plugin/microvm/virtio.h"
 
@@ -26,10 +27,7 @@
 uint64_t
 virtio_thread_now(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NANO + (uint64_t)now.tv_nsec;
+    return clock_nanoseconds();
 }
 
 /* A queue that waits for its time does not hear its doorbell: it would only find that the time has not come. */

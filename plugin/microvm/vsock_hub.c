@@ -1,11 +1,11 @@
 #include "plugin/microvm/vsock_hub.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define UNWATCHED (-1)
@@ -13,10 +13,7 @@
 int64_t
 vsock_hub_now(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return clock_milliseconds();
 }
 
 /* --- Beginning and end. */

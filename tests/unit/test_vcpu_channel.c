@@ -1,4 +1,5 @@
 /* How the two sides of a vCPU's channel wait for each other and wake each other: spins that adapt, sleeps that no wake-up is lost to. */
+#include "common/clock.h"
 #include "proto/vcpu_channel.h"
 
 #include <errno.h>
@@ -73,11 +74,11 @@ test_spin_adapts(void **state)
         assert_false(vcpu_channel_spin(&wait, ELSEWHERE, becomes_ready, &calls));
         assert_int_equal(calls.count, 1);
     }
-    vcpu_channel_learn(&wait, vcpu_channel_now() - 2 * SPIN_MAX);
+    vcpu_channel_learn(&wait, clock_nanoseconds() - 2 * SPIN_MAX);
     assert_int_equal(wait.spin, 0);
     /* Four seconds, so that it is one on any machine. */
     wait.spin_max = UINT32_MAX;
-    vcpu_channel_learn(&wait, vcpu_channel_now());
+    vcpu_channel_learn(&wait, clock_nanoseconds());
     assert_true(wait.spin > 0);
     assert_int_equal(wait.slept, 2);
 }
@@ -89,7 +90,7 @@ test_spin_is_limited(void **state)
     struct calls calls = { 0 };
 
     (void)state;
-    vcpu_channel_learn(&never, vcpu_channel_now());
+    vcpu_channel_learn(&never, clock_nanoseconds());
     assert_int_equal(never.spin, 0);
     assert_false(vcpu_channel_spin(&never, ELSEWHERE, becomes_ready, &calls));
     assert_int_equal(calls.count, 1);
