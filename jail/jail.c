@@ -23,6 +23,8 @@
 
 /* Of the process that makes another in a pid namespace; the way into a jail is gone on a copy of it. */
 #define HELPER_STACK (256 * 1024)
+/* The exit code of a child that could not enter; why, it has said before. */
+#define NOT_ENTERED 127
 
 uint64_t
 jail_make_key(void)
@@ -90,7 +92,10 @@ restore_pid_namespace(int *own)
     return result;
 }
 
-/* `sockets` are the parent's end and the child's. The child must not hold both: it hears of the parent's death by the socket's end. */
+/*
+ * `sockets` are the parent's end and the child's. The child must not hold both: it hears of the parent's death by the socket's end. It
+ * returns where something failed, which it has said.
+ */
 static void
 run_child(const struct jail *jail, int sockets[2])
 {
@@ -102,7 +107,6 @@ run_child(const struct jail *jail, int sockets[2])
     report.error = errno;
     strlcpy(report.step, child.step, sizeof report.step);
     filter_send(&child, &report, -1);
-    _exit(127);
 }
 
 static pid_t
@@ -129,8 +133,10 @@ help_birth(void *context)
     struct birth *birth = context;
     pid_t pid = clone_child(birth->jail, CLONE_PARENT, &birth->pidfd);
 
-    if (pid == 0)
+    if (pid == 0) {
         run_child(birth->jail, birth->sockets);
+        return NOT_ENTERED;
+    }
     birth->error = pid < 0 ? errno : 0;
     return 0;
 }
@@ -190,8 +196,10 @@ spawn(const struct jail *jail, struct jail_process *process, int *socket, const 
         result = spawn_within(jail, sockets, process);
     } else {
         process->pid = clone_child(jail, 0, &process->pidfd);
-        if (process->pid == 0)
+        if (process->pid == 0) {
             run_child(jail, sockets);
+            _exit(NOT_ENTERED);
+        }
         if (process->pid < 0)
             result = -errno;
     }
