@@ -1,6 +1,7 @@
 #include "proto/vcpu_channel.h"
 
 #include "common/clock.h"
+#include "common/counter.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -33,43 +34,46 @@ vcpu_channel_entry_space(uint32_t size)
 }
 
 static void
-longer(struct vcpu_channel_wait *wait)
+longer(struct vcpu_channel_wait *wait, uint32_t spin)
 {
-    wait->spin = MIN(MAX(wait->spin * 2, SPIN_MIN), wait->spin_max);
+    atomic_store_explicit(&wait->spin, MIN(MAX(spin * 2, SPIN_MIN), wait->spin_max), memory_order_relaxed);
 }
 
 static void
-shorter(struct vcpu_channel_wait *wait)
+shorter(struct vcpu_channel_wait *wait, uint32_t spin)
 {
-    wait->spin = wait->spin / 2 >= SPIN_MIN ? wait->spin / 2 : 0;
+    atomic_store_explicit(&wait->spin, spin / 2 >= SPIN_MIN ? spin / 2 : 0, memory_order_relaxed);
 }
 
 bool
 vcpu_channel_spin(struct vcpu_channel_wait *wait, uint32_t peer_cpu, vcpu_channel_ready *ready, const void *context)
 {
-    uint64_t end = 0, now;
+    const uint32_t spin = atomic_load_explicit(&wait->spin, memory_order_relaxed);
+    uint64_t began = 0, now = 0;
 
     if (ready(context)) {
-        wait->spun++;
+        counter_add(&wait->ready, 1);
         return true;
     }
     /* Who is on our processor cannot go on while we are. */
-    if (wait->spin == 0 || peer_cpu == vcpu_channel_cpu())
+    if (spin == 0 || peer_cpu == vcpu_channel_cpu())
         return false;
     do {
         for (unsigned i = 0; i < LOOKS; i++) {
             if (ready(context)) {
-                wait->spun++;
-                longer(wait);
+                counter_add(&wait->spun, 1);
+                counter_add(&wait->spin_time, now - began);
+                longer(wait, spin);
                 return true;
             }
             __builtin_ia32_pause();
         }
         now = clock_nanoseconds();
-        if (end == 0)
-            end = now + wait->spin;
-    } while (now < end);
-    shorter(wait);
+        if (began == 0)
+            began = now;
+    } while (now - began < spin);
+    counter_add(&wait->spin_time, now - began);
+    shorter(wait, spin);
     return false;
 }
 
@@ -78,9 +82,11 @@ vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began)
 {
     const uint64_t passed = clock_nanoseconds() - began;
 
-    wait->slept++;
+    const uint32_t spin = atomic_load_explicit(&wait->spin, memory_order_relaxed);
+
+    counter_add(&wait->slept, 1);
     if (passed <= wait->spin_max)
-        wait->spin = (uint32_t)MAX(wait->spin, MIN(MAX(passed * 2, SPIN_MIN), wait->spin_max));
+        atomic_store_explicit(&wait->spin, (uint32_t)MAX(spin, MIN(MAX(passed * 2, SPIN_MIN), wait->spin_max)), memory_order_relaxed);
 }
 
 static int
@@ -114,7 +120,7 @@ vcpu_channel_wake(struct vcpu_channel_wait *wait, _Atomic uint32_t *sleeps, int 
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(sleeps, memory_order_relaxed) == VCPU_CHANNEL_AWAKE)
         return;
-    wait->woken++;
+    counter_add(&wait->woken, 1);
     how = atomic_exchange_explicit(sleeps, VCPU_CHANNEL_AWAKE, memory_order_relaxed);
     if (how == VCPU_CHANNEL_ON_FUTEX)
         syscall(SYS_futex, sleeps, FUTEX_WAKE, 1, NULL);

@@ -152,15 +152,17 @@ _Static_assert(sizeof(struct vcpu_channel) == 0x91000, "the layout of a channel:
 _Static_assert(sizeof(struct vcpu_channel_entry) == 16, "the layout of a channel: an entry of the ring");
 
 /*
- * How one side waits; its own, and nobody else's memory. `ready` says whether what is waited for has come, and is called with `context`
- * over and over.
+ * How one side waits; its own, and nobody else's memory. Only the thread that waits writes to it, while others of its process may look.
+ * `ready` says whether what is waited for has come, and is called with `context` over and over.
  */
 struct vcpu_channel_wait {
-    uint32_t spin;     /* how long to spin at present, in nanoseconds */
-    uint32_t spin_max; /* 0: never */
-    uint64_t spun;     /* waits that ended within the spin … */
-    uint64_t slept;    /* … and those that did not */
-    uint64_t woken;    /* how often the other side had to be woken */
+    _Atomic uint32_t spin;      /* how long to spin at present, in nanoseconds */
+    uint32_t spin_max;          /* 0: never */
+    _Atomic uint64_t ready;     /* waits for what was there already, */
+    _Atomic uint64_t spun;      /* those that ended within the spin, */
+    _Atomic uint64_t slept;     /* and those that did not */
+    _Atomic uint64_t spin_time; /* nanoseconds, as far as the clock was looked at: a spin of some hundred counts as none */
+    _Atomic uint64_t woken;     /* how often the other side had to be woken */
 };
 
 typedef bool vcpu_channel_ready(const void *context);

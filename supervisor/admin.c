@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/param.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#define ARENA_SIZE (16 * 1024)
+#define ARENA_SIZE (32 * 1024)
 
 struct connection {
     struct admin *admin;
@@ -94,7 +95,7 @@ answer_request(struct connection *connection, const AdminRequest *request)
 {
     struct admin *admin = connection->admin;
     AdminReply reply = ADMIN_REPLY__INIT;
-    uint8_t buffer[ADMIN_MESSAGE_MAX];
+    uint8_t buffer[ADMIN_REPLY_MAX];
     ssize_t size;
 
     admin->answer(admin->context, request, connection->uid, &reply);
@@ -218,6 +219,16 @@ read_balloon(const AdminBalloonState *state, struct admin_balloon *balloon)
         balloon->value[i] = state->value[i];
 }
 
+static void
+read_statistics(const AdminStatisticsState *state, struct admin_statistics *statistics)
+{
+    statistics->count = state->count;
+    statistics->pending = state->pending != 0;
+    statistics->vcpus = MIN(state->n_value, STATISTICS_MAX) / STATISTICS_COLUMNS;
+    for (size_t i = 0; i < statistics->vcpus * STATISTICS_COLUMNS; i++)
+        statistics->value[i] = state->value[i];
+}
+
 static int
 read_reply(const uint8_t *buffer, size_t size, struct admin_status *status)
 {
@@ -237,6 +248,8 @@ read_reply(const uint8_t *buffer, size_t size, struct admin_status *status)
         strlcpy(status->state, reply->state, sizeof status->state);
         if (reply->balloon != NULL)
             read_balloon(reply->balloon, &status->balloon);
+        if (reply->statistics != NULL)
+            read_statistics(reply->statistics, &status->statistics);
     }
     arena_destroy(&arena);
     return result;
@@ -245,7 +258,7 @@ read_reply(const uint8_t *buffer, size_t size, struct admin_status *status)
 static int
 ask(const char *base, const char *name, const AdminRequest *request, struct admin_status *status)
 {
-    uint8_t buffer[ADMIN_MESSAGE_MAX];
+    uint8_t buffer[ADMIN_REPLY_MAX];
     struct message_fds fds;
     int socket = connect_to(base, name), result;
     ssize_t size;
@@ -292,5 +305,17 @@ admin_ask_balloon(const char *base, const char *name, const uint64_t *size, bool
     balloon.ask = statistics;
     request.message_case = ADMIN_REQUEST__MESSAGE_BALLOON;
     request.balloon = &balloon;
+    return ask(base, name, &request, status);
+}
+
+int
+admin_ask_statistics(const char *base, const char *name, bool wanted, struct admin_status *status)
+{
+    AdminRequest request = ADMIN_REQUEST__INIT;
+    AdminStatistics statistics = ADMIN_STATISTICS__INIT;
+
+    statistics.ask = wanted;
+    request.message_case = ADMIN_REQUEST__MESSAGE_STATISTICS;
+    request.statistics = &statistics;
     return ask(base, name, &request, status);
 }

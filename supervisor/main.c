@@ -18,6 +18,7 @@ static const struct verb {
     { "start", start_main, "start [-f] [options] --kernel PATH | --plugin PATH NAME [-- argument ...]" },
     { "stop", stop_main, "stop [--now] NAME" },
     { "list", list_main, "list" },
+    { "stats", stats_main, "stats NAME" },
     { "balloon", balloon_main, "balloon NAME [SIZE]" },
     { "version", version_main, "version" },
     { "policy", policy_main, "policy check|show|eval|trace ..." },
@@ -60,7 +61,7 @@ main(int argc, char **argv)
         return EX_OK;
     }
     if (argc >= 2)
-        log_error("%s: no such verb: start, stop, list, balloon, version or policy was expected", argv[1]);
+        log_error("%s: no such verb: start, stop, list, stats, balloon, version or policy was expected", argv[1]);
     print_usage(stderr);
     return EX_USAGE;
 }

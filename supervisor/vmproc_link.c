@@ -6,15 +6,16 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define ARENA_SIZE (64 * 1024)
 
 int
-vmproc_link_begin(struct vmproc_link *link, int socket)
+vmproc_link_begin(struct vmproc_link *link, int socket, const struct options *options)
 {
-    *link = (struct vmproc_link){ .socket = socket };
+    *link = (struct vmproc_link){ .socket = socket, .options = options };
     return arena_create(&link->arena, ARENA_SIZE);
 }
 
@@ -23,6 +24,8 @@ vmproc_link_end(struct vmproc_link *link)
 {
     fd_close(&link->socket);
     arena_destroy(&link->arena);
+    free(link->statistics);
+    link->statistics = NULL;
 }
 
 static int
@@ -88,6 +91,29 @@ vmproc_link_send_stop(struct vmproc_link *link)
     return send_message(link->socket, &message, NULL, 0);
 }
 
+int
+vmproc_link_ask_statistics(struct vmproc_link *link, int64_t now)
+{
+    ControlAskStatistics ask = CONTROL_ASK_STATISTICS__INIT;
+    ToVmproc message = TO_VMPROC__INIT;
+    int result;
+
+    if (link->last != VMPROC_READY && link->last != VMPROC_RUNNING)
+        return -ENOTCONN;
+    if (link->asked || (link->statistics_count > 0 && now - link->asked_at < VMPROC_LINK_STATISTICS_INTERVAL))
+        return 0;
+    if (link->statistics == NULL)
+        link->statistics = calloc(STATISTICS_MAX, sizeof *link->statistics);
+    if (link->statistics == NULL)
+        return -ENOMEM;
+    message.message_case = TO_VMPROC__MESSAGE_ASK_STATISTICS;
+    message.ask_statistics = &ask;
+    result = send_message(link->socket, &message, NULL, 0);
+    link->asked = result == 0;
+    link->asked_at = now;
+    return result;
+}
+
 static int __attribute__((format(printf, 2, 3)))
 refuse(struct vmproc_link *link, const char *format, ...)
 {
@@ -109,6 +135,25 @@ take_ended(struct vmproc_link *link, const ControlEnded *ended)
     link->ended = true;
     link->kind = ended->kind;
     strlcpy(link->text, ended->text, sizeof link->text);
+    return 0;
+}
+
+/* Copied: the arena's memory is the next message's. A vCPU never spins longer than it may; other numbers can be any. */
+static int
+take_statistics(struct vmproc_link *link, const ControlStatistics *told)
+{
+    const size_t count = (size_t)link->options->cpus * STATISTICS_COLUMNS;
+
+    if (!link->asked)
+        return refuse(link, "vmproc told statistics that it was not asked for");
+    if (told->n_value != count)
+        return refuse(link, "vmproc told %zu numbers of statistics where %zu belong", told->n_value, count);
+    for (size_t i = STATISTICS_SPIN; i < count; i += STATISTICS_COLUMNS)
+        if (told->value[i] > (uint64_t)link->options->exit_spin * 1000)
+            return refuse(link, "vmproc told that a vCPU spins longer than it may");
+    memcpy(link->statistics, told->value, count * sizeof told->value[0]);
+    link->asked = false;
+    link->statistics_count++;
     return 0;
 }
 
@@ -140,6 +185,9 @@ take_message(struct vmproc_link *link, const FromVmproc *message, enum vmproc_wo
     case FROM_VMPROC__MESSAGE_ENDED:
         *word = VMPROC_ENDED;
         return take_ended(link, message->ended);
+    case FROM_VMPROC__MESSAGE_STATISTICS:
+        *word = VMPROC_STATISTICS;
+        return take_statistics(link, message->statistics);
     default:
         return refuse(link, "vmproc sent a message that there is not");
     }
@@ -160,7 +208,7 @@ vmproc_link_hear(struct vmproc_link *link, enum vmproc_word *word)
     if (size == -EAGAIN)
         return 0;
     if (size == 0 || size == -ECONNRESET) {
-        *word = VMPROC_GONE;
+        *word = link->last = VMPROC_GONE;
         return 0;
     }
     if (size < 0)

@@ -10,6 +10,7 @@
 #include "supervisor/machine_link.h"
 #include "supervisor/notify.h"
 #include "supervisor/policies.h"
+#include "supervisor/vmproc_statistics.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -178,6 +179,8 @@ on_admin(void *context, const AdminRequest *request, uid_t uid, AdminReply *repl
         stop_for(watch, by, request->stop->now != 0);
     else if (request->message_case == ADMIN_REQUEST__MESSAGE_BALLOON)
         machine_balloon_answer(&watch->machine, request->balloon, reply);
+    else if (request->message_case == ADMIN_REQUEST__MESSAGE_STATISTICS)
+        vmproc_statistics_answer(&watch->link, request->statistics, reply);
     else if (request->message_case != ADMIN_REQUEST__MESSAGE_STATUS)
         reply->error = ENOTTY;
     /* Packing only reads it. */
@@ -222,6 +225,7 @@ on_word(struct watch *watch, enum vmproc_word word)
         /* It is ending; its exit tells how. */
         loop_remove(&watch->link_source);
         break;
+    case VMPROC_STATISTICS: /* who wants them asks again */
     case VMPROC_NOTHING:
         break;
     }
@@ -242,11 +246,11 @@ on_link(void *context, uint32_t events)
     on_word(watch, word);
 }
 
-/* What vmproc has said before its death, or the plugin's, counts as said. Four words are all that it has. */
+/* What vmproc has said before its death, or the plugin's, counts as said. */
 static void
 hear_last_words(struct watch *watch)
 {
-    for (int i = 0; i < 4 && watch->link_source != NULL; i++)
+    for (int i = 0; i < VMPROC_LINK_WORDS_MAX && watch->link_source != NULL; i++)
         on_link(watch, 0);
 }
 
@@ -397,7 +401,7 @@ watch_begin(struct watch *watch)
     if (result == 0)
         result = machine_link_begin(&watch->machine, watch->loop, fd_take(plan->machine), plan->runtime);
     if (result == 0)
-        result = vmproc_link_begin(&watch->link, fd_take(&plan->children->control));
+        result = vmproc_link_begin(&watch->link, fd_take(&plan->children->control), plan->options);
     if (result < 0)
         return result;
     watch->link_source = loop_add(watch->loop, watch->link.socket, EPOLLIN, on_link, watch);

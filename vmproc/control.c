@@ -7,6 +7,7 @@
 #include "proto/control.pb-c.h"
 #include "proto/message.h"
 #include "vmproc/server.h"
+#include "vmproc/statistics.h"
 #include "vmproc/vcpu.h"
 #include "vmproc/vm.h"
 
@@ -18,6 +19,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+/* What comes in is short; what goes out may be statistics. */
 #define CONTROL_MESSAGE_MAX 1024
 #define CONTROL_ARENA (64 * 1024)
 
@@ -44,7 +46,7 @@ send_message(struct control *control, FromVmproc__MessageCase kind, ProtobufCMes
 {
     int result;
     FromVmproc message = FROM_VMPROC__INIT;
-    uint8_t buffer[CONTROL_MESSAGE_MAX];
+    uint8_t buffer[STATISTICS_MESSAGE_MAX];
     ssize_t size;
 
     message.message_case = kind;
@@ -236,6 +238,20 @@ notice_ready(void *context, uint32_t events)
 }
 
 static void
+tell_statistics(struct control *control)
+{
+    ControlStatistics statistics = CONTROL_STATISTICS__INIT;
+    uint64_t value[STATISTICS_MAX];
+    int result;
+
+    statistics.n_value = statistics_gather(control->vm, value);
+    statistics.value = value;
+    result = send_message(control, FROM_VMPROC__MESSAGE_STATISTICS, &statistics.base);
+    if (result < 0)
+        log_error("the supervisor cannot be told the statistics that it asked for: %s", strerror(-result));
+}
+
+static void
 close_down(struct control *control)
 {
     loop_remove(&control->socket_source);
@@ -266,6 +282,10 @@ socket_ready(void *context, uint32_t events)
     message = message_unpack(&control->arena, &to_vmproc__descriptor, buffer, (size_t)size);
     if (message != NULL && message->message_case == TO_VMPROC__MESSAGE_STOP) {
         vm_stop(control->vm);
+        return;
+    }
+    if (message != NULL && message->message_case == TO_VMPROC__MESSAGE_ASK_STATISTICS) {
+        tell_statistics(control);
         return;
     }
     log_error("control socket: a message that is not expected; this VM ends");

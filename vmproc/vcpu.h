@@ -63,6 +63,12 @@ struct vcpu_response {
     } event;
 };
 
+/* What the thread has counted; the server's looks at it. */
+struct vcpu_counts {
+    _Atomic uint64_t channel, pipes; /* events that the plugin answered */
+    _Atomic uint64_t unawaited;      /* accesses that no answer was waited for */
+};
+
 struct vcpu {
     struct vm *vm;
     unsigned id;
@@ -90,6 +96,7 @@ struct vcpu {
     bool sync_can_apply;  /* the next KVM_RUN is sure to take run->s.regs where marked dirty */
     struct vcpu_channel *channel; /* NULL: the pipes serve. Shared with the plugin, who may write to it at any time */
     struct vcpu_channel_wait wait;
+    struct vcpu_counts counts;
     uint32_t request_seen; /* the last sequence number of a request */
     uint32_t response_sequence;
     uint32_t ring_tail;

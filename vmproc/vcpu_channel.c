@@ -5,7 +5,6 @@
 #include "vmproc/vcpu.h"
 
 #include "common/clock.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -165,9 +164,6 @@ vcpu_channel_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io)
 void
 vcpu_channel_end(struct vcpu *vcpu)
 {
-    log_debug("vCPU %u: waits for the plugin: %llu without a sleep, %llu with one; the plugin was woken %llu times", vcpu->id,
-              (unsigned long long)vcpu->wait.spun, (unsigned long long)vcpu->wait.slept,
-              (unsigned long long)vcpu->wait.woken);
     atomic_store_explicit(&vcpu->channel->response.ended, 1, memory_order_release);
     vcpu_channel_wake(&vcpu->wait, &vcpu->channel->plugin_sleeps, vcpu->response_write);
 }

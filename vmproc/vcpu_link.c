@@ -4,6 +4,7 @@
  */
 #include "vmproc/vcpu.h"
 
+#include "common/counter.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -17,7 +18,11 @@ vcpu_send_event(struct vcpu *vcpu)
 int
 vcpu_send_access(struct vcpu *vcpu, const VcpuResponse__Wait__Io *io)
 {
-    return vcpu->channel != NULL ? vcpu_channel_send_access(vcpu, io) : vcpu_pipe_send_access(vcpu, io);
+    int result = vcpu->channel != NULL ? vcpu_channel_send_access(vcpu, io) : vcpu_pipe_send_access(vcpu, io);
+
+    if (result == 0 && io->no_resume)
+        counter_add(&vcpu->counts.unawaited, 1);
+    return result;
 }
 
 static enum vcpu_verdict
@@ -51,6 +56,7 @@ vcpu_serve(struct vcpu *vcpu, struct vcpu_resume *resume)
                 return -ESHUTDOWN;
             break;
         case VCPU_RESUMED:
+            counter_add(vcpu->channel != NULL ? &vcpu->counts.channel : &vcpu->counts.pipes, 1);
             return 0;
         case VCPU_SHUT_DOWN:
             return -ESHUTDOWN;

@@ -1,7 +1,8 @@
 /*
  * What vmproc says to the supervisor, once its guest has taken it over. The input is one byte, odd where the right hello was said before,
  * and a row of datagrams, each behind two bytes of its length; whatever they are, what is taken is in its order, an ending comes once,
- * and its text can be shown.
+ * and its text can be shown. Where the byte's second bit is set
+ * the supervisor asks for statistics as often as it can, and what comes of them fits.
  */
 #include "supervisor/vmproc_link.h"
 
@@ -12,6 +13,22 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+static const struct options options = { .cpus = 2, .exit_spin = 100 };
+
+/* It was an answer, of as many numbers as there are; and each time is one that a vCPU may spin for. */
+static void
+check_statistics(const struct vmproc_link *link)
+{
+    if (link->asked || link->statistics_count == 0 || link->statistics == NULL)
+        abort();
+    for (size_t i = 0; i < STATISTICS_MAX; i++) {
+        if (i >= (size_t)options.cpus * STATISTICS_COLUMNS && link->statistics[i] != 0)
+            abort();
+        if (i % STATISTICS_COLUMNS == STATISTICS_SPIN && link->statistics[i] > options.exit_spin * 1000)
+            abort();
+    }
+}
 
 static void
 check_heard(const struct vmproc_link *link, int result, enum vmproc_word word, enum vmproc_word *last, bool *ended)
@@ -34,9 +51,22 @@ check_heard(const struct vmproc_link *link, int result, enum vmproc_word word, e
             abort();
         *ended = true;
         break;
+    case VMPROC_STATISTICS:
+        check_statistics(link);
+        break;
     default:
         break;
     }
+}
+
+static void
+ask(struct vmproc_link *link, int peer, int64_t now)
+{
+    uint8_t buffer[256];
+
+    if (vmproc_link_ask_statistics(link, now) == 0)
+        while (recv(peer, buffer, sizeof buffer, 0) > 0)
+            ;
 }
 
 static void
@@ -62,10 +92,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     enum vmproc_word word = VMPROC_NOTHING, last = VMPROC_NOTHING;
     struct vmproc_link link;
+    int64_t now = 0;
+    const bool asks = size > 0 && (data[0] & 2) != 0;
     bool ended = false;
     int sockets[2], result = 0;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0 || vmproc_link_begin(&link, sockets[0]) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0 ||
+        vmproc_link_begin(&link, sockets[0], &options) < 0)
         abort();
     if (size > 0 && (data[0] & 1) != 0) {
         say_hello(sockets[1]);
@@ -81,6 +114,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         data += 2;
         size -= 2;
+        now += VMPROC_LINK_STATISTICS_INTERVAL;
+        if (asks)
+            ask(&link, sockets[1], now);
         if (length > size)
             length = size;
         if (send(sockets[1], data, length, MSG_NOSIGNAL) != (ssize_t)length)

@@ -83,6 +83,36 @@ test_spin_adapts(void **state)
     assert_int_equal(wait.slept, 2);
 }
 
+/* Each wait counts once, as what it was; and time counts as far as the clock was looked at. */
+static void
+test_waits_are_counted(void **state)
+{
+    struct vcpu_channel_wait wait = { .spin = SPIN_MAX, .spin_max = SPIN_MAX };
+    const uint64_t began = clock_nanoseconds();
+    uint64_t time;
+
+    (void)state;
+    assert_true(vcpu_channel_spin(&wait, ELSEWHERE, becomes_ready, &(struct calls){ .ready_at = 1 }));
+    assert_int_equal(wait.ready, 1);
+    assert_int_equal(wait.spun, 0);
+    assert_true(vcpu_channel_spin(&wait, ELSEWHERE, becomes_ready, &(struct calls){ .ready_at = 2 }));
+    assert_int_equal(wait.ready, 1);
+    assert_int_equal(wait.spun, 1);
+    assert_int_equal(wait.spin_time, 0);
+    assert_false(vcpu_channel_spin(&wait, ELSEWHERE, becomes_ready, &(struct calls){ 0 }));
+    assert_int_equal(wait.spun, 1);
+    assert_int_equal(wait.slept, 0);
+    assert_true(wait.spin_time >= SPIN_MAX && wait.spin_time <= clock_nanoseconds() - began);
+    time = wait.spin_time;
+    wait.spin = wait.spin_max = UINT32_MAX;
+    assert_true(vcpu_channel_spin(&wait, ELSEWHERE, becomes_ready, &(struct calls){ .ready_at = 1000 }));
+    assert_int_equal(wait.spun, 2);
+    assert_true(wait.spin_time > time && wait.spin_time <= clock_nanoseconds() - began);
+    vcpu_channel_learn(&wait, clock_nanoseconds());
+    assert_int_equal(wait.slept, 1);
+    assert_int_equal(wait.ready, 1);
+}
+
 static void
 test_spin_is_limited(void **state)
 {
@@ -272,7 +302,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_entry_space), cmocka_unit_test(test_spin_adapts), cmocka_unit_test(test_spin_is_limited),
+        cmocka_unit_test(test_entry_space), cmocka_unit_test(test_spin_adapts), cmocka_unit_test(test_waits_are_counted),
+        cmocka_unit_test(test_spin_is_limited),
         cmocka_unit_test(test_no_spin_on_one_processor), cmocka_unit_test(test_sleep_ends), cmocka_unit_test(test_wake),
         cmocka_unit_test(test_no_wake_up_is_lost),
     };

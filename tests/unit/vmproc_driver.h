@@ -11,6 +11,7 @@
 #include "proto/control.pb-c.h"
 #include "proto/message.h"
 #include "proto/plugin.pb-c.h"
+#include "proto/statistics.h"
 #include "proto/wire.h"
 
 #include <errno.h>
@@ -121,7 +122,7 @@ static UNUSED const FromVmproc *
 driver_receive_control(struct driver *driver)
 {
     struct message_fds fds;
-    uint8_t buffer[1024];
+    uint8_t buffer[STATISTICS_MESSAGE_MAX];
     const FromVmproc *message;
     ssize_t size;
 
