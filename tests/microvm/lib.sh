@@ -5,6 +5,8 @@
 source "$(dirname "$0")/../system/lib.sh"
 
 KERNEL=/boot/vmlinuz-$(uname -r)
+INITRD=$WORK/initrd
+MEMORY=256M
 COMMAND_LINE='console=ttyS0 quiet panic=-1'
 GUEST=
 # A guest lives as long as what is tried with it takes: up to the end of its suite's time (tests/suites).
@@ -40,7 +42,7 @@ guest_start() { # ARGUMENTS-OF-START…
     mkfifo "$WORK/keys"
     : >"$WORK/out"
     {
-        start -f --kernel "$KERNEL" --initrd "$WORK/initrd" --memory 256M --cmdline "$COMMAND_LINE" guest "$@" \
+        start -f --kernel "$KERNEL" ${INITRD:+--initrd "$INITRD"} --memory "$MEMORY" --cmdline "$COMMAND_LINE" guest "$@" \
             <"$WORK/keys" >"$WORK/out" 2>"$WORK/err"
         echo $? >"$WORK/status"
     } &
