@@ -31,8 +31,8 @@ host_reads_it() {
 
 # The initramfs as a file system.
 make_root() {
-    mkdir "$WORK/tree" && (cd "$WORK/tree" && cpio -id --quiet <"$WORK/initrd") && truncate -s 64M "$WORK/root" && chmod 0600 "$WORK/root" &&
-        mke2fs -q -t ext2 -d "$WORK/tree" "$WORK/root"
+    mkdir "$WORK/tree" && (cd "$WORK/tree" && cpio -id --quiet <"$WORK/initrd") &&
+        truncate -s 64M "$WORK/root" && chmod 0600 "$WORK/root" && mke2fs -q -t ext2 -d "$WORK/tree" "$WORK/root"
 }
 
 for cpus in 1 2; do
