@@ -185,6 +185,9 @@ int vmsup_net_get_config(struct vmsup *self, struct vmsup_net_config *config);
 int vmsup_reserve_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length);
 int vmsup_reserve_async_write_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length);
 
+/* The same, and the guest's writes may be told later, with no_resume set; at the latest with the next event, or soon. Reads are told. */
+int vmsup_coalesce_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length);
+
 int vmsup_set_irq(struct vmsup *self, uint32_t irq_id, bool active);
 int vmsup_set_irq_routing(struct vmsup *self, uint32_t route_count, const struct vmsup_irq_route *routes);
 

@@ -3,20 +3,61 @@
 
 #include <errno.h>
 
+static int
+reserve(struct vm *vm, uint32_t space, uint64_t start, uint64_t length, enum range_kind kind)
+{
+    int result;
+
+    pthread_rwlock_wrlock(&vm->access_lock);
+    result = ranges_add(&vm->ranges, space, start, length, kind);
+    pthread_rwlock_unlock(&vm->access_lock);
+    return result;
+}
+
+static int
+release(struct vm *vm, uint32_t space, uint64_t start)
+{
+    const struct range *range = space < RANGES_SPACES ? ranges_find(&vm->ranges, space, start) : NULL;
+    int result;
+
+    /* Of this thread's, which alone changes them. */
+    if (range != NULL && range->start == start && range->kind == RANGE_COALESCED)
+        coalesced_remove(vm, space, start, range->length);
+    pthread_rwlock_wrlock(&vm->access_lock);
+    result = ranges_remove(&vm->ranges, space, start);
+    pthread_rwlock_unlock(&vm->access_lock);
+    return result;
+}
+
+/* The range is there before KVM puts the first write into its ring. */
+static int
+reserve_coalesced(struct vm *vm, uint32_t space, uint64_t start, uint64_t length)
+{
+    int result = reserve(vm, space, start, length, RANGE_COALESCED);
+
+    if (result < 0)
+        return result;
+    result = coalesced_add(vm, space, start, length);
+    if (result < 0) {
+        pthread_rwlock_wrlock(&vm->access_lock);
+        ranges_remove(&vm->ranges, space, start);
+        pthread_rwlock_unlock(&vm->access_lock);
+    }
+    return result;
+}
+
 int
 access_reserve_range(struct vm *vm, const struct main_request *request, struct reply *reply)
 {
     const MainRequest__ReserveRange *wanted = request->message->reserve_range;
-    int result;
+    const uint32_t space = (uint32_t)wanted->space;
 
     (void)reply;
-    pthread_rwlock_wrlock(&vm->access_lock);
     if (wanted->length == 0)
-        result = ranges_remove(&vm->ranges, (uint32_t)wanted->space, wanted->start);
-    else
-        result = ranges_add(&vm->ranges, (uint32_t)wanted->space, wanted->start, wanted->length, wanted->async_write);
-    pthread_rwlock_unlock(&vm->access_lock);
-    return result;
+        return release(vm, space, wanted->start);
+    if (wanted->coalesce)
+        return reserve_coalesced(vm, space, wanted->start, wanted->length);
+    return reserve(vm, space, wanted->start, wanted->length, wanted->async_write ? RANGE_ASYNC : RANGE_AWAITED);
 }
 
 int

@@ -35,6 +35,7 @@ struct control {
     struct loop_source *socket_source;
     struct loop_source *notice_source;
     struct loop_source *kick_timer;
+    struct loop_source *coalesced_timer;
     bool running_told;
     bool ending;  /* the vCPUs are being ended */
     bool closing; /* the supervisor has gone: the process ends with the vCPUs */
@@ -202,6 +203,15 @@ end_vcpus(void *context)
         loop_set_timer(control->kick_timer, LIMIT_KICK_INTERVAL_MS);
 }
 
+/* Nothing to look at unsets the timer. */
+static void
+attend_coalesced(void *context)
+{
+    struct control *control = context;
+
+    loop_set_timer(control->coalesced_timer, control->ending ? -1 : coalesced_attend(control->vm));
+}
+
 /* A vCPU, or this thread, has something to tell. */
 static void
 look_at_vm(struct control *control)
@@ -214,6 +224,7 @@ look_at_vm(struct control *control)
         if (send_message(control, FROM_VMPROC__MESSAGE_RUNNING, &running.base) < 0)
             log_error("the supervisor cannot be told that the VM runs");
     }
+    attend_coalesced(control);
     if (!atomic_load(&control->vm->ending))
         return;
     if (!control->ending) {
@@ -300,7 +311,9 @@ watch(struct control *control)
     control->socket_source = loop_add(control->loop, control->socket, EPOLLIN, socket_ready, control);
     control->notice_source = loop_add(control->loop, control->vm->notice, EPOLLIN, notice_ready, control);
     control->kick_timer = loop_add_timer(control->loop, end_vcpus, control);
-    if (control->socket_source == NULL || control->notice_source == NULL || control->kick_timer == NULL)
+    control->coalesced_timer = loop_add_timer(control->loop, attend_coalesced, control);
+    if (control->socket_source == NULL || control->notice_source == NULL || control->kick_timer == NULL ||
+        control->coalesced_timer == NULL)
         return -errno;
     return send_message(control, FROM_VMPROC__MESSAGE_READY, &ready.base);
 }
@@ -328,6 +341,7 @@ serve(struct control *control, int plugin)
     loop_remove(&control->socket_source);
     loop_remove(&control->notice_source);
     loop_remove(&control->kick_timer);
+    loop_remove(&control->coalesced_timer);
     server_destroy(control->server);
     return result < 0 ? EX_OSERR : EX_OK;
 }

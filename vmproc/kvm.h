@@ -32,6 +32,8 @@ int kvm_irq_line(int vm, uint32_t irq, uint32_t level);
 int kvm_set_gsi_routing(int vm, const struct kvm_irq_routing *routing);
 int kvm_irqfd(int vm, const struct kvm_irqfd *irqfd);
 int kvm_ioeventfd(int vm, const struct kvm_ioeventfd *ioeventfd);
+int kvm_register_coalesced(int vm, const struct kvm_coalesced_mmio_zone *zone);
+int kvm_unregister_coalesced(int vm, const struct kvm_coalesced_mmio_zone *zone);
 int kvm_get_irqchip(int vm, struct kvm_irqchip *irqchip);
 int kvm_set_irqchip(int vm, const struct kvm_irqchip *irqchip);
 int kvm_get_pit2(int vm, struct kvm_pit_state2 *state);

@@ -70,6 +70,13 @@
 /* How often a vCPU that is to end is kicked again, in milliseconds: a signal may come just before it blocks. */
 #define LIMIT_KICK_INTERVAL_MS 2
 
+/*
+ * How often the ring of coalesced writes is looked at where no vCPU comes out of the guest, in milliseconds: so soon after one was found
+ * there, and half as often each time that none is, down to this.
+ */
+#define LIMIT_COALESCED_MS_MIN 5
+#define LIMIT_COALESCED_MS_MAX 80
+
 /* The stack of a vCPU's thread. */
 #define LIMIT_VCPU_STACK (256 * 1024)
 

@@ -21,7 +21,7 @@ count_up_to(const struct ranges *ranges, uint32_t space, uint64_t address)
 }
 
 int
-ranges_add(struct ranges *ranges, uint32_t space, uint64_t start, uint64_t length, bool async_write)
+ranges_add(struct ranges *ranges, uint32_t space, uint64_t start, uint64_t length, enum range_kind kind)
 {
     struct range *all;
     size_t position;
@@ -38,7 +38,7 @@ ranges_add(struct ranges *ranges, uint32_t space, uint64_t start, uint64_t lengt
     if (ranges->count[0] + ranges->count[1] >= LIMIT_RANGES)
         return -ENOSPC;
     memmove(&all[position + 1], &all[position], (ranges->count[space] - position) * sizeof all[0]);
-    all[position] = (struct range){ .start = start, .length = length, .async_write = async_write };
+    all[position] = (struct range){ .start = start, .length = length, .kind = kind };
     ranges->count[space]++;
     return 0;
 }

@@ -8,16 +8,21 @@
 
 #include "vmproc/limits.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define RANGES_SPACES 2
 
+enum range_kind {
+    RANGE_AWAITED,   /* the vCPU waits for the plugin's answer to each access */
+    RANGE_ASYNC,     /* writes are told, and not waited for; reads are not told */
+    RANGE_COALESCED, /* writes are told later, and not waited for; reads are as in RANGE_AWAITED */
+};
+
 struct range {
     uint64_t start;
     uint64_t length;
-    bool async_write;
+    enum range_kind kind;
 };
 
 struct ranges {
@@ -30,7 +35,7 @@ struct ranges {
  * 0; -EINVAL: no such space, no length, or the last byte of the space is in it; -EPERM: it overlaps another;
  * -ENOSPC: LIMIT_RANGES of both spaces are reserved.
  */
-int ranges_add(struct ranges *ranges, uint32_t space, uint64_t start, uint64_t length, bool async_write);
+int ranges_add(struct ranges *ranges, uint32_t space, uint64_t start, uint64_t length, enum range_kind kind);
 
 /* Releases the range that begins at `start`. 0; -EINVAL: no such space; -ENOENT: none begins there. */
 int ranges_remove(struct ranges *ranges, uint32_t space, uint64_t start);

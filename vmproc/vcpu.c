@@ -217,6 +217,13 @@ vcpu_pause(struct vcpu *vcpu, uint64_t user)
 }
 
 void
+vcpu_bring_out(struct vcpu *vcpu)
+{
+    if (!atomic_load(&vcpu->done))
+        kick(vcpu);
+}
+
+void
 vcpu_kick_to_end(struct vcpu *vcpu)
 {
     if (vcpu->started) {

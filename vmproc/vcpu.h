@@ -137,6 +137,9 @@ int vcpu_start(struct vcpu *vcpu);
 /* It is to report a PAUSED event that carries `user`, as soon as it can. The latest `user` wins. */
 void vcpu_pause(struct vcpu *vcpu, uint64_t user);
 
+/* Its thread comes out of the guest, or does not go in, once; where it waits for the plugin this comes after. */
+void vcpu_bring_out(struct vcpu *vcpu);
+
 /*
  * Once vm->ending is set: makes the thread look at it; to be called again until `done`. Without a thread, closes the
  * response pipe.

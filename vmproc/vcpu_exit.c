@@ -64,9 +64,9 @@ decide(struct vcpu *vcpu, const struct access *access, struct reaction *reaction
     *reaction = (struct reaction){ 0 };
     pthread_rwlock_rdlock(&vcpu->vm->access_lock);
     range = ranges_find(&vcpu->vm->ranges, access->space, access->address);
-    if (range != NULL && range->async_write) {
-        reaction->report = reaction->no_resume = access->is_write;
-    } else if (range != NULL) {
+    if (range != NULL && range->kind != RANGE_AWAITED && access->is_write) {
+        reaction->report = reaction->no_resume = true;
+    } else if (range != NULL && range->kind != RANGE_ASYNC) {
         reaction->report = true;
         result = look_at_hint(vcpu, access, reaction);
     }
@@ -373,6 +373,9 @@ handle_reason(struct vcpu *vcpu)
 int
 vcpu_handle_exit(struct vcpu *vcpu, int result)
 {
+    /* What the guest wrote before this. */
+    if (coalesced_take(vcpu) < 0)
+        return -ESHUTDOWN;
     if (result == 0)
         return handle_reason(vcpu);
     switch (result) {

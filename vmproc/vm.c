@@ -117,6 +117,7 @@ create_in_kvm(struct vm *vm, int keeper, const char **what)
     if (keeper >= 0)
         give_to_keeper(vm, keeper);
     limit_guest(vm);
+    coalesced_look(vm);
     *what = "KVM_SET_TSS_ADDR";
     return kvm_set_tss_address(vm->fd, TSS_ADDRESS);
 }
@@ -241,6 +242,7 @@ vm_create(const struct vm_config *config, struct vm **out, char *text, size_t te
     bucket_init(&vm->irq_rate, LIMIT_SET_IRQ_RATE, LIMIT_SET_IRQ_BURST);
     bucket_init(&vm->complaint_rate, LIMIT_LOG_RATE, LIMIT_LOG_BURST);
     init_access_lock(vm);
+    coalesced_init(&vm->coalesced);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
     result = vm->vcpu_count >= 1 && vm->vcpu_count <= LIMIT_VCPUS ? create_in_kvm(vm, keeper, &what) : -EINVAL;
@@ -278,6 +280,7 @@ vm_destroy(struct vm *vm)
     fd_close(&vm->shutdown_event);
     fd_close(&vm->fd);
     fd_close(&vm->kvm);
+    coalesced_destroy(&vm->coalesced);
     pthread_rwlock_destroy(&vm->access_lock);
     pthread_mutex_destroy(&vm->lock);
     pthread_cond_destroy(&vm->changed);

@@ -9,6 +9,7 @@
 
 #include "proto/control.pb-c.h"
 #include "vmproc/bucket.h"
+#include "vmproc/coalesced.h"
 #include "vmproc/hint.h"
 #include "vmproc/limits.h"
 #include "vmproc/objects.h"
@@ -56,9 +57,9 @@ struct vm {
     struct vm_network network;
     int shutdown_event; /* eventfd: readable once the VM ends */
     unsigned exit_spin;
-    int channels;                      /* memfd: a channel for each vCPU, once the plugin asked for them; else -1 */
-    struct vcpu_channel *channel;      /* the same, mapped; else NULL */
-    int notice;         /* eventfd: a vCPU thread has something to tell the server */
+    int channels;                 /* memfd: a channel for each vCPU, once the plugin asked for them; else -1 */
+    struct vcpu_channel *channel; /* the same, mapped; else NULL */
+    int notice;                   /* eventfd: a vCPU thread has something to tell the server */
 
     struct objects objects;
     bool slot_used[LIMIT_MEMORY_SLOTS];
@@ -73,6 +74,8 @@ struct vm {
     pthread_rwlock_t access_lock;
     struct ranges ranges;
     struct hint hint;
+
+    struct coalesced coalesced;
 
     atomic_bool ending;
     bool told; /* the supervisor knows why it ends */

@@ -17,29 +17,39 @@ vmsup_get_shutdown_eventfd(struct vmsup *self)
 }
 
 static int
-reserve(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length, bool async_write)
+reserve(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length, MainRequest__ReserveRange body)
 {
-    MainRequest__ReserveRange body = MAIN_REQUEST__RESERVE_RANGE__INIT;
     int result = connection_space(space, &body.space);
 
     if (result < 0)
         return result;
     body.start = start;
     body.length = length;
-    body.async_write = async_write;
     return CONNECTION_CALL(self, reserve_range, RESERVE_RANGE, &body);
 }
 
 int
 vmsup_reserve_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length)
 {
-    return reserve(self, space, start, length, false);
+    return reserve(self, space, start, length, (MainRequest__ReserveRange)MAIN_REQUEST__RESERVE_RANGE__INIT);
 }
 
 int
 vmsup_reserve_async_write_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length)
 {
-    return reserve(self, space, start, length, true);
+    MainRequest__ReserveRange body = MAIN_REQUEST__RESERVE_RANGE__INIT;
+
+    body.async_write = true;
+    return reserve(self, space, start, length, body);
+}
+
+int
+vmsup_coalesce_range(struct vmsup *self, uint32_t space, uint64_t start, uint64_t length)
+{
+    MainRequest__ReserveRange body = MAIN_REQUEST__RESERVE_RANGE__INIT;
+
+    body.coalesce = true;
+    return reserve(self, space, start, length, body);
 }
 
 int

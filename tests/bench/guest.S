@@ -21,6 +21,8 @@ round:
         je      mmio_read
         cmpw    $3, %bx
         je      async_write
+        cmpw    $4, %bx
+        je      coalesced_write
 port_read:
         inb     %dx, %al
         loop    port_read
@@ -37,6 +39,11 @@ async_write:
         movw    $0x600, %dx
 1:      outb    %al, %dx
         loop    1b
+        jmp     done
+coalesced_write:
+        movw    $0x610, %dx
+2:      outb    %al, %dx
+        loop    2b
 done:
         movw    $0x504, %dx
         outb    %al, %dx

@@ -73,6 +73,7 @@ main(void)
 
     machine_check(vmsup_connect(&vm), "connect");
     machine_make(vm);
+    machine_check(vmsup_coalesce_range(vm, VMSUP_ADDRESS_SPACE_IOPORT, BENCH_PORT_COALESCED, 1), "coalesced port");
     machine_check(vmsup_get_vcpu(vm, 0, &vcpu), "get_vcpu");
     machine_check(vmsup_start(vm), "start");
     machine_enter(vcpu);

@@ -10,6 +10,7 @@ const struct bench_work bench_works[] = {
     { "port write", 1, BENCH_TOUCH_NONE, false },
     { "MMIO read", 2, BENCH_TOUCH_NONE, false },
     { "async port write", 3, BENCH_TOUCH_NONE, true },
+    { "coalesced port write", 4, BENCH_TOUCH_NONE, true },
     { "port read, get and set regs", 0, BENCH_TOUCH_REGS, false },
     { "port read, get sregs", 0, BENCH_TOUCH_SREGS, false },
 };

@@ -19,6 +19,7 @@
 /* Where reads and writes go. */
 #define BENCH_PORT_WORK 0x510
 #define BENCH_PORT_ASYNC 0x600
+#define BENCH_PORT_COALESCED 0x610
 
 /* Accesses a round, and rounds a kind of work. The mean is that of the round in the middle. */
 #define BENCH_ACCESSES 2000

@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define FAKE_RUN_SIZE (3 * 4096)
+/* struct kvm_run, two pages of an access's data, the ring of coalesced writes. */
+#define FAKE_RUN_SIZE (4 * 4096)
+#define FAKE_COALESCED_PAGE 3
 
 /* Whether vCPUs can be made. */
 static bool fake_has_vcpus;
@@ -66,7 +68,14 @@ int
 kvm_check_extension(int fd, uint32_t extension)
 {
     (void)fd;
-    return extension == KVM_CAP_SYNC_REGS ? KVM_SYNC_X86_VALID_FIELDS : 1;
+    switch (extension) {
+    case KVM_CAP_SYNC_REGS:
+        return KVM_SYNC_X86_VALID_FIELDS;
+    case KVM_CAP_COALESCED_MMIO:
+        return FAKE_COALESCED_PAGE;
+    default:
+        return 1;
+    }
 }
 
 int
@@ -236,6 +245,8 @@ kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
 FAKE_TAKES(kvm_set_memory, kvm_userspace_memory_region)
 FAKE_TAKES(kvm_irqfd, kvm_irqfd)
 FAKE_TAKES(kvm_ioeventfd, kvm_ioeventfd)
+FAKE_TAKES(kvm_register_coalesced, kvm_coalesced_mmio_zone)
+FAKE_TAKES(kvm_unregister_coalesced, kvm_coalesced_mmio_zone)
 FAKE_FILLS(kvm_get_irqchip, kvm_irqchip)
 FAKE_TAKES(kvm_set_irqchip, kvm_irqchip)
 FAKE_FILLS(kvm_get_pit2, kvm_pit_state2)

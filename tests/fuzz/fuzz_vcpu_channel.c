@@ -121,8 +121,8 @@ make_vm(void)
     log_set_level(LOG_LEVEL_ERROR);
     fake_has_vcpus = true;
     if (vm_create(&config, &vm, text, sizeof text) < 0 || vcpu_open(vm->vcpu[0]) < 0 || channels_get(vm, NULL, &reply) < 0 ||
-        ranges_add(&vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, false) < 0 ||
-        ranges_add(&vm->ranges, ADDRESS_SPACE__IOPORT, ASYNC_PORT, 1, true) < 0 || pthread_create(&thread, NULL, scribble, NULL) != 0)
+        ranges_add(&vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, RANGE_AWAITED) < 0 ||
+        ranges_add(&vm->ranges, ADDRESS_SPACE__IOPORT, ASYNC_PORT, 1, RANGE_ASYNC) < 0 || pthread_create(&thread, NULL, scribble, NULL) != 0)
         abort();
 }
 

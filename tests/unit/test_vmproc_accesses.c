@@ -115,7 +115,7 @@ test_string_accesses_are_as_long_as_size_times_count(void **state)
 
     (void)state;
     assert_int_equal(arena_create(&arena, 1 << 20), 0);
-    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, false), 0);
+    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, RANGE_AWAITED), 0);
     for (size_t i = 0; i < sizeof pattern; i++)
         pattern[i] = (uint8_t)(i * 7 + 1);
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
@@ -215,7 +215,7 @@ test_no_exit_allocates(void **state)
     vcpu = make_vcpu();
     hint.detail[0] = (struct hint_detail){ .send_sregs = true, .send_debugregs = true };
     vcpu->vm->hint = hint;
-    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, false), 0);
+    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, RANGE_AWAITED), 0);
     before = allocations;
     assert_true(before > 0);
     for (unsigned round = 0; round < 100; round++) {

@@ -25,8 +25,8 @@ make_vcpu_with_channel(void)
     assert_int_equal(channels_get(vcpu->vm, NULL, &reply), 0);
     assert_int_equal(reply.fd_count, 1);
     assert_non_null(vcpu->channel);
-    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, false), 0);
-    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, ASYNC_PORT, 1, true), 0);
+    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, PORT, 1, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(&vcpu->vm->ranges, ADDRESS_SPACE__IOPORT, ASYNC_PORT, 1, RANGE_ASYNC), 0);
     return vcpu;
 }
 

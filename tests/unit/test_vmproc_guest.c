@@ -170,6 +170,80 @@ test_async_writes_go_on_in_order(void **state)
     driver_stop(&driver);
 }
 
+static int
+coalesce(struct driver *driver, AddressSpace space, uint64_t start, uint64_t length)
+{
+    MainRequest__ReserveRange range = MAIN_REQUEST__RESERVE_RANGE__INIT;
+
+    range.space = space;
+    range.start = start;
+    range.length = length;
+    range.coalesce = true;
+    return driver_call(driver, REQUEST(RESERVE_RANGE, &range), NULL);
+}
+
+static void
+expect_coalesced(struct driver *driver, AddressSpace space, uint64_t address, uint8_t value)
+{
+    const VcpuResponse__Wait__Io *io = expect_access(driver, space, address, true, 1);
+
+    assert_true(io->no_resume);
+    assert_int_equal(io->data.data[0], value);
+}
+
+/* More than the kernel's ring holds, in order and before what comes after; the last without anything that comes after. */
+static void
+test_coalesced_ports(void **state)
+{
+    /* mov al, 0; mov cx, 400; l: out 0x90, al; inc al; loop l; in al, 0x90; out 0x61, al; out 0x91, al; jmp $ */
+    static const uint8_t code[] = { 0xb0, 0x00, 0xb9, 0x90, 0x01, 0xe6, 0x90, 0xfe, 0xc0, 0xe2,
+                                    0xfa, 0xe4, 0x90, 0xe6, 0x61, 0xe6, 0x91, 0xeb, 0xfe };
+    struct driver driver;
+
+    (void)state;
+    driver_start(&driver, 1);
+    assert_int_equal(coalesce(&driver, IOPORT, 0x90, 2), 0);
+    assert_int_equal(driver_reserve(&driver, IOPORT, 0x61, 1, false), 0);
+    driver_begin_guest(&driver, code, sizeof code);
+    for (unsigned i = 0; i < 400; i++)
+        expect_coalesced(&driver, IOPORT, 0x90, (uint8_t)i);
+    expect_access(&driver, IOPORT, 0x90, false, 1);
+    driver_vcpu_resume(&driver, 0, "\x41", 1);
+    expect_out(&driver, 0x61, 1, 0x41);
+    expect_coalesced(&driver, IOPORT, 0x91, 0x41);
+    driver_stop(&driver);
+}
+
+/* A range that is released takes no more; one that comes while the guest runs does. */
+static void
+test_coalesced_memory(void **state)
+{
+    /*
+     * mov ax, 0xa000; mov es, ax; mov byte [es:0x10], 7; out 0x61, al; mov byte [es:0x10], 8; out 0x61, al;
+     * mov byte [es:0x10], 9; jmp $
+     */
+    static const uint8_t code[] = { 0xb8, 0x00, 0xa0, 0x8e, 0xc0, 0x26, 0xc6, 0x06, 0x10, 0x00, 0x07, 0xe6, 0x61, 0x26, 0xc6,
+                                    0x06, 0x10, 0x00, 0x08, 0xe6, 0x61, 0x26, 0xc6, 0x06, 0x10, 0x00, 0x09, 0xeb, 0xfe };
+    struct driver driver;
+
+    (void)state;
+    driver_start(&driver, 1);
+    assert_int_equal(coalesce(&driver, MMIO, 0xa0000, 0x1000), 0);
+    assert_int_equal(coalesce(&driver, MMIO, 0xa0010, 1), EPERM);
+    assert_int_equal(coalesce(&driver, MMIO, 0x100000000, 0x100000000), EINVAL);
+    assert_int_equal(driver_reserve(&driver, IOPORT, 0x61, 1, false), 0);
+    driver_begin_guest(&driver, code, sizeof code);
+    expect_coalesced(&driver, MMIO, 0xa0010, 7);
+    expect_access(&driver, IOPORT, 0x61, true, 1);
+    assert_int_equal(driver_reserve(&driver, MMIO, 0xa0000, 0, false), 0);
+    driver_vcpu_resume(&driver, 0, NULL, 0);
+    expect_access(&driver, IOPORT, 0x61, true, 1);
+    assert_int_equal(coalesce(&driver, MMIO, 0xa0000, 0x1000), 0);
+    driver_vcpu_resume(&driver, 0, NULL, 0);
+    expect_coalesced(&driver, MMIO, 0xa0010, 9);
+    driver_stop(&driver);
+}
+
 static void
 test_hints_send_registers(void **state)
 {
@@ -364,6 +438,8 @@ main(void)
         cmocka_unit_test(test_string_access_is_one_event),
         cmocka_unit_test(test_mmio_read_and_write),
         cmocka_unit_test(test_async_writes_go_on_in_order),
+        cmocka_unit_test(test_coalesced_ports),
+        cmocka_unit_test(test_coalesced_memory),
         cmocka_unit_test(test_hints_send_registers),
         cmocka_unit_test(test_a_resume_carries_registers),
         cmocka_unit_test(test_registers_refused_at_init_end_the_vm),

@@ -32,13 +32,13 @@ test_ranges_hold_their_addresses(void **state)
     struct ranges *ranges = make_ranges();
 
     (void)state;
-    assert_int_equal(ranges_add(ranges, 0, 0x600, 1, false), 0);
-    assert_int_equal(ranges_add(ranges, 1, 0x600, 0x100, true), 0);
+    assert_int_equal(ranges_add(ranges, 0, 0x600, 1, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(ranges, 1, 0x600, 0x100, RANGE_ASYNC), 0);
     assert_null(ranges_find(ranges, 0, 0x5ff));
     assert_non_null(ranges_find(ranges, 0, 0x600));
-    assert_false(ranges_find(ranges, 0, 0x600)->async_write);
+    assert_int_equal(ranges_find(ranges, 0, 0x600)->kind, RANGE_AWAITED);
     assert_null(ranges_find(ranges, 0, 0x601));
-    assert_true(ranges_find(ranges, 1, 0x6ff)->async_write);
+    assert_int_equal(ranges_find(ranges, 1, 0x6ff)->kind, RANGE_ASYNC);
     assert_null(ranges_find(ranges, 1, 0x700));
     assert_null(ranges_find(ranges, 1, 0));
     assert_null(ranges_find(ranges, 1, UINT64_MAX));
@@ -51,15 +51,15 @@ test_ranges_refuse_overlap_to_the_last_byte(void **state)
     struct ranges *ranges = make_ranges();
 
     (void)state;
-    assert_int_equal(ranges_add(ranges, 1, 0x1000, 0x1000, false), 0);
-    assert_int_equal(ranges_add(ranges, 1, 0x1000, 0x1000, false), -EPERM);
-    assert_int_equal(ranges_add(ranges, 1, 0x1fff, 1, true), -EPERM);
-    assert_int_equal(ranges_add(ranges, 1, 0xfff, 2, false), -EPERM);
-    assert_int_equal(ranges_add(ranges, 1, 0, 0x10000, false), -EPERM);
-    assert_int_equal(ranges_add(ranges, 1, 0x1800, 0x10, false), -EPERM);
-    assert_int_equal(ranges_add(ranges, 1, 0xfff, 1, false), 0);
-    assert_int_equal(ranges_add(ranges, 1, 0x2000, 1, false), 0);
-    assert_int_equal(ranges_add(ranges, 0, 0x1000, 0x1000, false), 0);
+    assert_int_equal(ranges_add(ranges, 1, 0x1000, 0x1000, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(ranges, 1, 0x1000, 0x1000, RANGE_AWAITED), -EPERM);
+    assert_int_equal(ranges_add(ranges, 1, 0x1fff, 1, RANGE_ASYNC), -EPERM);
+    assert_int_equal(ranges_add(ranges, 1, 0xfff, 2, RANGE_AWAITED), -EPERM);
+    assert_int_equal(ranges_add(ranges, 1, 0, 0x10000, RANGE_AWAITED), -EPERM);
+    assert_int_equal(ranges_add(ranges, 1, 0x1800, 0x10, RANGE_AWAITED), -EPERM);
+    assert_int_equal(ranges_add(ranges, 1, 0xfff, 1, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(ranges, 1, 0x2000, 1, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(ranges, 0, 0x1000, 0x1000, RANGE_AWAITED), 0);
     free(ranges);
 }
 
@@ -69,14 +69,14 @@ test_ranges_end_below_the_top(void **state)
     struct ranges *ranges = make_ranges();
 
     (void)state;
-    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX, 1, false), -EINVAL);
-    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX - 1, 2, false), -EINVAL);
-    assert_int_equal(ranges_add(ranges, 1, 2, UINT64_MAX, false), -EINVAL);
-    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX - 1, 1, false), 0);
+    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX, 1, RANGE_AWAITED), -EINVAL);
+    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX - 1, 2, RANGE_AWAITED), -EINVAL);
+    assert_int_equal(ranges_add(ranges, 1, 2, UINT64_MAX, RANGE_AWAITED), -EINVAL);
+    assert_int_equal(ranges_add(ranges, 1, UINT64_MAX - 1, 1, RANGE_AWAITED), 0);
     assert_non_null(ranges_find(ranges, 1, UINT64_MAX - 1));
     assert_null(ranges_find(ranges, 1, UINT64_MAX));
-    assert_int_equal(ranges_add(ranges, 0, 0, 0, false), -EINVAL);
-    assert_int_equal(ranges_add(ranges, 2, 0, 1, false), -EINVAL);
+    assert_int_equal(ranges_add(ranges, 0, 0, 0, RANGE_AWAITED), -EINVAL);
+    assert_int_equal(ranges_add(ranges, 2, 0, 1, RANGE_AWAITED), -EINVAL);
     free(ranges);
 }
 
@@ -87,7 +87,7 @@ test_ranges_are_released_by_their_start(void **state)
 
     (void)state;
     assert_int_equal(ranges_remove(ranges, 0, 0), -ENOENT);
-    assert_int_equal(ranges_add(ranges, 0, 0, 0x10, false), 0);
+    assert_int_equal(ranges_add(ranges, 0, 0, 0x10, RANGE_AWAITED), 0);
     assert_int_equal(ranges_remove(ranges, 0, 1), -ENOENT);
     assert_int_equal(ranges_remove(ranges, 1, 0), -ENOENT);
     assert_int_equal(ranges_remove(ranges, 2, 0), -EINVAL);
@@ -122,7 +122,7 @@ test_ranges_agree_with_a_plain_list(void **state)
             for (unsigned i = 0; i < length; i++)
                 if (taken[start + i])
                     expected = -EPERM;
-            assert_int_equal(ranges_add(ranges, 1, start, length, false), expected);
+            assert_int_equal(ranges_add(ranges, 1, start, length, RANGE_AWAITED), expected);
             if (expected == 0)
                 memset(&taken[start], 1, length);
             if (expected == 0)
@@ -141,10 +141,10 @@ test_ranges_are_limited(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < LIMIT_RANGES; i++)
-        assert_int_equal(ranges_add(ranges, (uint32_t)(i & 1), 2 * i, 1, false), 0);
-    assert_int_equal(ranges_add(ranges, 0, 0x100000, 1, false), -ENOSPC);
+        assert_int_equal(ranges_add(ranges, (uint32_t)(i & 1), 2 * i, 1, RANGE_AWAITED), 0);
+    assert_int_equal(ranges_add(ranges, 0, 0x100000, 1, RANGE_AWAITED), -ENOSPC);
     assert_int_equal(ranges_remove(ranges, 0, 0), 0);
-    assert_int_equal(ranges_add(ranges, 1, 0x100000, 1, false), 0);
+    assert_int_equal(ranges_add(ranges, 1, 0x100000, 1, RANGE_AWAITED), 0);
     free(ranges);
 }
 

@@ -142,7 +142,7 @@ test_a_crowd_of_accesses_keeps_no_change_waiting(void **state)
     for (unsigned i = 0; i < CHANGES; i++) {
         usleep(1000);
         pthread_rwlock_wrlock(&vm->access_lock);
-        assert_int_equal(ranges_add(&vm->ranges, ADDRESS_SPACE__MMIO, i, 1, false), 0);
+        assert_int_equal(ranges_add(&vm->ranges, ADDRESS_SPACE__MMIO, i, 1, RANGE_AWAITED), 0);
         pthread_rwlock_unlock(&vm->access_lock);
         assert_true(time(NULL) - begin < CHANGES_SECONDS);
     }
