@@ -139,9 +139,9 @@ check_public_headers() {
         echo "#include <$header>" | cc -std=c11 -Wall -Wextra -Wpedantic -Werror -Iplugin -fsyntax-only -x c - 2>&1
         echo "#include <$header>" | clang -std=c++11 -Wall -Wextra -Werror -Iplugin -fsyntax-only -x c++ - 2>&1
     done
-    # Every name of ours has one of the original's, but for grants, which that does not know; and every one of those is made of a name that there is.
+    # Every name of ours has one of the original's, but for grants and coalesced writes, which that does not know; and every one of those is made of a name that there is.
     diff <(cc -fpreprocessed -dD -E -P -x c plugin/vmsup-plugin.h 2>/dev/null | grep -oE '\<(vmsup|VMSUP_[A-Z]|vmsup_[a-z])[A-Za-z0-9_]*' |
-        grep -vx -e VMSUP_PLUGIN_H -e VMSUP_ASSERT_SIZE -e vmsup_granted_fd | sort -u) \
+        grep -vx -e VMSUP_PLUGIN_H -e VMSUP_ASSERT_SIZE -e vmsup_granted_fd -e vmsup_coalesce_range | sort -u) \
         <(awk '$1 == "#define" && NF == 3 {
             if (tolower(substr($2, 8)) != tolower(substr($3, 7))) print $2, "is", $3
             print $3 }' plugin/crosvm.h | sort -u)

@@ -49,7 +49,7 @@ static const struct shape shapes[] = {
     SHAPE(main_request__cpuid_request, "", 0),
     SHAPE(main_request__msr_list_request, "", 0),
     SHAPE(main_request__get_net_config, "", 0),
-    SHAPE(main_request__reserve_range, "1:space e 2:start U 3:length U 4:async_write b", 0),
+    SHAPE(main_request__reserve_range, "1:space e 2:start U 3:length U 4:async_write b 5:coalesce b", 0),
     SHAPE(main_request__set_irq, "1:irq_id u 2:active b", 0),
     SHAPE(main_request__set_irq_routing, "1:routes M", 0),
     SHAPE(main_request__set_irq_routing__route, "1:irq_id u 2:irqchip m 3:msi m", 2),
