@@ -368,25 +368,34 @@ blame(const struct children *children, int result, const struct jail_error *erro
                        info.si_code == CLD_EXITED ? "ended with code" : "died of signal", info.si_status);
 }
 
+/* vmproc may have become its program, and ended, before the plugin has got that far. */
+static int
+attend_both(const struct children *children, struct jail_start *vmproc, struct jail_start *plugin, struct failure *failure)
+{
+    struct jail_error error;
+    int result = jail_attend((struct jail_start *[]){ vmproc, plugin }, 2, &error);
+
+    if (result == 0) {
+        hold_at("vmproc");
+        result = jail_attend((struct jail_start *[]){ plugin }, 1, &error);
+    }
+    if (result < 0)
+        return vmproc->died ? jail_failure(result, &error, failure) : blame(children, result, &error, failure);
+    return 0;
+}
+
 /* Side by side. The plugin's pid namespace needs no more of vmproc than that its process exists. */
 static int
 start_both(const struct children_plan *plan, struct children *children, struct inner_ends *inner, struct failure *failure)
 {
     struct jail_start vmproc = { .socket = -1 }, plugin = { .socket = -1 };
-    struct jail_error error;
     int result = begin_vmproc(plan, children, inner, &vmproc, failure);
 
     if (result == 0)
         result = begin_plugin(plan, children, inner, &plugin, failure);
     close_inner(inner);
     if (result == 0)
-        result = jail_failure(jail_attend((struct jail_start *[]){ &vmproc, &plugin }, 2, &error), &error, failure);
-    if (result == 0) {
-        hold_at("vmproc");
-        result = jail_attend((struct jail_start *[]){ &plugin }, 1, &error);
-        if (result < 0)
-            blame(children, result, &error, failure);
-    }
+        result = attend_both(children, &vmproc, &plugin, failure);
     if (result == 0)
         result = set_up_vmproc(plan, children, failure);
     jail_leave(&vmproc);
