@@ -268,7 +268,8 @@ hear(struct jail_start *start, struct jail_error *error)
     ssize_t size = message_receive(start->socket, &report, sizeof report, &fds, 1, 0);
     int result;
 
-    if (size == 0) {
+    /* Reset: it has left an answer unread. */
+    if (size == 0 || size == -ECONNRESET) {
         fd_close(&start->socket);
         start->died = !start->executes;
         return start->died ? -ECHILD : 0;
@@ -281,6 +282,11 @@ hear(struct jail_start *start, struct jail_error *error)
     else
         result = fail(jail, error, "the child speaks nonsense", -EBADMSG);
     message_close_fds(&fds);
+    /* It was killed meanwhile. */
+    if (result == -EPIPE || result == -ESRCH) {
+        start->died = true;
+        result = -ECHILD;
+    }
     return result;
 }
 
@@ -327,6 +333,12 @@ jail_begin(const struct jail *jail, struct jail_start *start, struct jail_proces
     return result;
 }
 
+static bool
+runs_its_program(const struct jail_start *start)
+{
+    return start->socket < 0 && start->executes;
+}
+
 /*
  * The last first: it may be in a pid namespace of one before it, which does not end, nor does its death tell anything, as long as
  * a process in it is not reaped.
@@ -335,11 +347,29 @@ static int
 give_up_all(struct jail_start *const starts[], size_t count, int result, struct jail_error *error)
 {
     while (count-- > 0) {
+        /* The caller's, who wants to know how it ended. */
+        if (count == 0 && runs_its_program(starts[0]))
+            break;
         if (starts[count]->died)
             result = tell_death(&starts[count]->jail, starts[count]->process, error);
         give_up(starts[count]);
     }
     return result;
+}
+
+/* `dead` has died: of the first's end, where that says why it ends. */
+static int
+look_for_reason(struct jail_start *first, struct jail_start *dead, int result, struct jail_error *error)
+{
+    struct pollfd word = { .fd = first->socket, .events = POLLIN };
+    int failure = 0;
+
+    while (failure == 0 && first != dead && first->socket >= 0 && poll(&word, 1, 0) == 1)
+        failure = hear(first, error);
+    if (failure == 0)
+        return result;
+    dead->died = false;
+    return failure;
 }
 
 int
@@ -357,6 +387,8 @@ jail_attend(struct jail_start *const starts[], size_t count, struct jail_error *
         for (size_t i = 0; i < count; i++) {
             int result = words[i].revents != 0 ? hear(starts[i], error) : 0;
 
+            if (result < 0 && starts[i]->died)
+                result = look_for_reason(starts[0], starts[i], result, error);
             if (result < 0)
                 return give_up_all(starts, count, result, error);
         }

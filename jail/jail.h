@@ -116,8 +116,8 @@ int jail_begin(const struct jail *jail, struct jail_start *start, struct jail_pr
 
 /*
  * Serves all that are under way, until the first runs its program (its execveat(2) has succeeded). 0, or a negative errno with
- * `error` filled where one has failed: then the processes of all of these are gone, those that ran their programs, too. One that is
- * in another's pid namespace must stand behind it.
+ * `error` filled where one has failed: then the processes of all of these are gone, but for the first where it runs its program.
+ * One that is in another's pid namespace must stand behind it.
  */
 int jail_attend(struct jail_start *const starts[], size_t count, struct jail_error *error);
 

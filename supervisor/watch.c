@@ -222,7 +222,8 @@ on_word(struct watch *watch, enum vmproc_word word)
         end_with_grace(watch, ENDING_VM_ENDED, watch->link.text);
         break;
     case VMPROC_GONE:
-        /* It is ending; its exit tells how. */
+        /* It is ending; its exit tells how. A plugin that hears of it, too, may be quicker. */
+        note_cause(watch, ENDING_VMPROC_GONE, "");
         loop_remove(&watch->link_source);
         break;
     case VMPROC_STATISTICS: /* who wants them asks again */
