@@ -4,24 +4,14 @@
 #include "supervisor/admin.h"
 #include "supervisor/options.h"
 #include "supervisor/runtime.h"
+#include "supervisor/verb.h"
 #include "supervisor/verbs.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-
-/* 0, or EX_IOERR where not all of it could be written. */
-static int
-end_output(void)
-{
-    if (fflush(stdout) == 0 && ferror(stdout) == 0)
-        return EX_OK;
-    log_error("standard output cannot be written: %s", strerror(errno));
-    return EX_IOERR;
-}
 
 static void
 print_running(const char *base, const struct runtime_entry *entry)
@@ -82,7 +72,7 @@ list_main(int argc, char **argv)
     for (ssize_t i = 0; i < count; i++)
         print_entry(base, &entries[i]);
     free(entries);
-    return end_output();
+    return verb_end_output();
 }
 
 int
@@ -94,5 +84,5 @@ version_main(int argc, char **argv)
         return EX_USAGE;
     }
     printf("vmsup %s (build %s)\n", VMSUP_VERSION, VMSUP_BUILD_ID);
-    return end_output();
+    return verb_end_output();
 }

@@ -2,12 +2,10 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "supervisor/admin.h"
-#include "supervisor/name.h"
-#include "supervisor/options.h"
+#include "supervisor/verb.h"
 #include "supervisor/verbs.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,10 +20,6 @@
 /* Digits of the largest number that there is. */
 #define NUMBER_MAX 20
 
-struct stats {
-    const char *base, *name;
-};
-
 /* A number of the table: as it is, or in microseconds where it is counted in nanoseconds. */
 static const struct column {
     const char *name;
@@ -39,55 +33,27 @@ static const struct column {
 #define COLUMNS (sizeof columns / sizeof columns[0])
 
 static int
-parse(int argc, char **argv, struct stats *stats)
-{
-    static const struct option options[] = { { "runtime-dir", required_argument, NULL, 'r' }, { 0 } };
-    int option;
-
-    *stats = (struct stats){ .base = OPTIONS_RUNTIME_DIR_DEFAULT };
-    optind = 0;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 'r')
-            return -EINVAL;
-        stats->base = optarg;
-    }
-    if (argc - optind != 1)
-        return -EINVAL;
-    stats->name = argv[optind];
-    return 0;
-}
-
-static int
-explain(const struct stats *stats, int error)
+explain(const char *name, int error)
 {
     switch (error) {
     case ENOTCONN:
-        log_error("%s cannot be asked: it does not run yet, or not any more", stats->name);
+        log_error("%s cannot be asked: it does not run yet, or not any more", name);
         return EX_UNAVAILABLE;
-    case ENOENT:
-    case ECONNREFUSED:
-        log_error("%s is not running", stats->name);
-        return EX_UNAVAILABLE;
-    case EACCES:
-        log_error("%s: its supervisor may not be asked: run this as root", stats->name);
-        return EX_NOPERM;
     case ETIMEDOUT:
-        log_error("%s: its vmproc does not answer: it was waited for %d ms", stats->name, STATS_PATIENCE);
+        log_error("%s: its vmproc does not answer: it was waited for %d ms", name, STATS_PATIENCE);
         return EX_TEMPFAIL;
     default:
-        log_error("%s does not answer: %s", stats->name, strerror(error));
-        return EX_TEMPFAIL;
+        return verb_explain(name, error);
     }
 }
 
 /* 0 with an answer that was given after this was called, or just before; or a positive errno. */
 static int
-ask(const struct stats *stats, struct admin_status *status)
+ask(const struct verb_target *target, struct admin_status *status)
 {
     const struct timespec step = { .tv_nsec = STATS_STEP * 1000000L };
     const int64_t end = clock_milliseconds() + STATS_PATIENCE;
-    int result = admin_ask_statistics(stats->base, stats->name, true, status);
+    int result = admin_ask_statistics(target->base, target->name, true, status);
     uint32_t before;
 
     if (result < 0)
@@ -97,7 +63,7 @@ ask(const struct stats *stats, struct admin_status *status)
         if (clock_milliseconds() >= end)
             return ETIMEDOUT;
         nanosleep(&step, NULL);
-        result = admin_ask_statistics(stats->base, stats->name, false, status);
+        result = admin_ask_statistics(target->base, target->name, false, status);
         if (result < 0)
             return -result;
     }
@@ -149,23 +115,15 @@ int
 stats_main(int argc, char **argv)
 {
     struct admin_status status = { 0 };
-    struct stats stats;
-    int result;
+    struct verb_target target;
+    const char *rest;
+    int result = verb_parse(argc, argv, 0, "vmsup stats [--runtime-dir DIR] NAME", &target, &rest);
 
-    if (parse(argc, argv, &stats) < 0) {
-        log_error("usage: vmsup stats [--runtime-dir DIR] NAME");
-        return EX_USAGE;
-    }
-    if (!name_is_valid(stats.name)) {
-        log_error("NAME: %s: expected a-z or 0-9, then at most 31 of a-z, 0-9, _ . and -", stats.name);
-        return EX_USAGE;
-    }
-    result = ask(&stats, &status);
+    if (result != EX_OK)
+        return result;
+    result = ask(&target, &status);
     if (result != 0)
-        return explain(&stats, result);
+        return explain(target.name, result);
     print(&status.statistics);
-    if (fflush(stdout) == 0 && ferror(stdout) == 0)
-        return EX_OK;
-    log_error("standard output cannot be written: %s", strerror(errno));
-    return EX_IOERR;
+    return verb_end_output();
 }

@@ -5,6 +5,7 @@
 #include "supervisor/cgroup.h"
 #include "supervisor/options.h"
 #include "supervisor/runtime.h"
+#include "supervisor/verb.h"
 #include "supervisor/verbs.h"
 
 #include <errno.h>
@@ -181,10 +182,8 @@ stop_main(int argc, char **argv)
         log_error("usage: vmsup stop [--now] [--runtime-dir DIR] NAME");
         return EX_USAGE;
     }
-    if (!name_is_valid(stop.name)) {
-        log_error("NAME: %s: expected a-z or 0-9, then at most 31 of a-z, 0-9, _ . and -", stop.name);
+    if (verb_check_name(stop.name) != EX_OK)
         return EX_USAGE;
-    }
     if (runtime_look(stop.base, stop.name, &entry, &failure) < 0) {
         log_error("%s", failure.text);
         return failure.exit_code;

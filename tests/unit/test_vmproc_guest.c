@@ -175,11 +175,8 @@ coalesce(struct driver *driver, AddressSpace space, uint64_t start, uint64_t len
 {
     MainRequest__ReserveRange range = MAIN_REQUEST__RESERVE_RANGE__INIT;
 
-    range.space = space;
-    range.start = start;
-    range.length = length;
     range.coalesce = true;
-    return driver_call(driver, REQUEST(RESERVE_RANGE, &range), NULL);
+    return driver_ask_range(driver, space, start, length, range);
 }
 
 static void

@@ -448,15 +448,22 @@ driver_destroy_object(struct driver *driver, uint32_t id)
 }
 
 static UNUSED int
+driver_ask_range(struct driver *driver, AddressSpace space, uint64_t start, uint64_t length,
+                 MainRequest__ReserveRange range)
+{
+    range.space = space;
+    range.start = start;
+    range.length = length;
+    return driver_call(driver, REQUEST(RESERVE_RANGE, &range), NULL);
+}
+
+static UNUSED int
 driver_reserve(struct driver *driver, AddressSpace space, uint64_t start, uint64_t length, bool async_write)
 {
     MainRequest__ReserveRange range = MAIN_REQUEST__RESERVE_RANGE__INIT;
 
-    range.space = space;
-    range.start = start;
-    range.length = length;
     range.async_write = async_write;
-    return driver_call(driver, REQUEST(RESERVE_RANGE, &range), NULL);
+    return driver_ask_range(driver, space, start, length, range);
 }
 
 static UNUSED int
