@@ -13,6 +13,7 @@ if [ ! -r "$small/bzImage" ]; then
     exit 0
 fi
 
+# shellcheck disable=SC2034 # guest_start has it
 KERNEL=$small/bzImage
 host=10.119.8.1
 address=10.119.8.2
@@ -56,8 +57,11 @@ for cpus in 1 2; do
 done
 
 check 'a file system is made of the initramfs' make_root
-INITRD=
-MEMORY=32M
+# shellcheck disable=SC2034 # and these
+{
+    INITRD=
+    MEMORY=32M
+}
 COMMAND_LINE+=' root=/dev/vda rw init=/init'
 guest_start --cpus 2 --disk "$WORK/root"
 check 'without an initrd it boots from the disk, and with 32 MiB' guest_is_up
