@@ -282,8 +282,8 @@ hear(struct jail_start *start, struct jail_error *error)
     else
         result = fail(jail, error, "the child speaks nonsense", -EBADMSG);
     message_close_fds(&fds);
-    /* It was killed meanwhile. */
-    if (result == -EPIPE || result == -ESRCH) {
+    /* It was killed meanwhile, unless that is what it says of itself. */
+    if ((result == -EPIPE || result == -ESRCH) && report.word != CHILD_FAILED) {
         start->died = true;
         result = -ECHILD;
     }

@@ -81,7 +81,6 @@ void
 vcpu_channel_learn(struct vcpu_channel_wait *wait, uint64_t began)
 {
     const uint64_t passed = clock_nanoseconds() - began;
-
     const uint32_t spin = atomic_load_explicit(&wait->spin, memory_order_relaxed);
 
     counter_add(&wait->slept, 1);

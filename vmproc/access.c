@@ -15,18 +15,25 @@ reserve(struct vm *vm, uint32_t space, uint64_t start, uint64_t length, enum ran
 }
 
 static int
-release(struct vm *vm, uint32_t space, uint64_t start)
+forget(struct vm *vm, uint32_t space, uint64_t start)
 {
-    const struct range *range = space < RANGES_SPACES ? ranges_find(&vm->ranges, space, start) : NULL;
     int result;
 
-    /* Of this thread's, which alone changes them. */
-    if (range != NULL && range->start == start && range->kind == RANGE_COALESCED)
-        coalesced_remove(vm, space, start, range->length);
     pthread_rwlock_wrlock(&vm->access_lock);
     result = ranges_remove(&vm->ranges, space, start);
     pthread_rwlock_unlock(&vm->access_lock);
     return result;
+}
+
+/* Only this thread changes the ranges: it may look at them without the lock. */
+static int
+release(struct vm *vm, uint32_t space, uint64_t start)
+{
+    const struct range *range = space < RANGES_SPACES ? ranges_find(&vm->ranges, space, start) : NULL;
+
+    if (range != NULL && range->start == start && range->kind == RANGE_COALESCED)
+        coalesced_remove(vm, space, start, range->length);
+    return forget(vm, space, start);
 }
 
 /* The range is there before KVM puts the first write into its ring. */
@@ -38,11 +45,8 @@ reserve_coalesced(struct vm *vm, uint32_t space, uint64_t start, uint64_t length
     if (result < 0)
         return result;
     result = coalesced_add(vm, space, start, length);
-    if (result < 0) {
-        pthread_rwlock_wrlock(&vm->access_lock);
-        ranges_remove(&vm->ranges, space, start);
-        pthread_rwlock_unlock(&vm->access_lock);
-    }
+    if (result < 0)
+        forget(vm, space, start);
     return result;
 }
 

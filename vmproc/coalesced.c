@@ -80,16 +80,23 @@ ring_of(const struct vcpu *vcpu)
     return (struct kvm_coalesced_mmio_ring *)((uint8_t *)vcpu->run + (size_t)vcpu->vm->coalesced.page * RING_PAGE);
 }
 
-static bool
-is_empty(const struct kvm_coalesced_mmio_ring *ring)
+static uint32_t
+first_of(const struct kvm_coalesced_mmio_ring *ring)
 {
-    return __atomic_load_n(&ring->first, __ATOMIC_RELAXED) == __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&ring->first, __ATOMIC_RELAXED) % RING_ENTRIES;
+}
+
+/* One behind the last. */
+static uint32_t
+end_of(const struct kvm_coalesced_mmio_ring *ring)
+{
+    return __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE) % RING_ENTRIES;
 }
 
 static struct kvm_coalesced_mmio
 take_entry(struct kvm_coalesced_mmio_ring *ring)
 {
-    const uint32_t first = __atomic_load_n(&ring->first, __ATOMIC_RELAXED) % RING_ENTRIES;
+    const uint32_t first = first_of(ring);
     const struct kvm_coalesced_mmio entry = ring->coalesced_mmio[first];
 
     __atomic_store_n(&ring->first, (uint32_t)((first + 1) % RING_ENTRIES), __ATOMIC_RELEASE);
@@ -129,6 +136,7 @@ coalesced_take(struct vcpu *vcpu)
 {
     struct coalesced *coalesced = &vcpu->vm->coalesced;
     struct kvm_coalesced_mmio_ring *ring;
+    uint32_t end;
     int result = 0;
 
     if (atomic_load_explicit(&coalesced->ranges, memory_order_relaxed) == 0)
@@ -136,7 +144,9 @@ coalesced_take(struct vcpu *vcpu)
     ring = ring_of(vcpu);
     /* Held by another who takes, until the plugin has it all: what this vCPU has to say may be about that. */
     pthread_mutex_lock(&coalesced->lock);
-    while (result == 0 && !is_empty(ring)) {
+    /* What others write from now on comes later: they may never end. */
+    end = end_of(ring);
+    while (result == 0 && first_of(ring) != end) {
         struct kvm_coalesced_mmio entry = take_entry(ring);
 
         result = tell(vcpu, &entry);
@@ -148,7 +158,9 @@ coalesced_take(struct vcpu *vcpu)
 static bool
 something_is_left(const struct vm *vm)
 {
-    return vm->vcpu[0]->run != NULL && !is_empty(ring_of(vm->vcpu[0]));
+    const struct vcpu *vcpu = vm->vcpu[0];
+
+    return vcpu->run != NULL && first_of(ring_of(vcpu)) != end_of(ring_of(vcpu));
 }
 
 /* A device that is used is looked at often, one that is not, seldom: an idle VM costs next to nothing. */

@@ -1,5 +1,6 @@
 #include "plugin/microvm/vsock_host.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ vsock_host_accept(struct vsock_host *host, struct vsock_hub *hub)
         if (errno == ECONNABORTED || errno == EINTR)
             continue;
         if (errno != EAGAIN)
-            host->pause = vsock_hub_now() + PAUSE_MS;
+            host->pause = clock_milliseconds() + PAUSE_MS;
         return;
     }
 }
@@ -82,7 +83,7 @@ vsock_host_hear(struct vsock_hub *hub, struct vsock_connection *connection)
 void
 vsock_host_settle(struct vsock_host *host, struct vsock_hub *hub)
 {
-    if (host->pause != 0 && host->pause <= vsock_hub_now())
+    if (host->pause != 0 && host->pause <= clock_milliseconds())
         host->pause = 0;
     if (host->pause != 0)
         vsock_hub_alarm(hub, host->pause);

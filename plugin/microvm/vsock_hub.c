@@ -10,12 +10,6 @@
 
 #define UNWATCHED (-1)
 
-int64_t
-vsock_hub_now(void)
-{
-    return clock_milliseconds();
-}
-
 /* --- Beginning and end. */
 
 int
@@ -93,7 +87,7 @@ static void
 start_waiting(struct vsock_hub *hub, struct vsock_connection *connection)
 {
     connection->is_waiting = true;
-    connection->deadline = vsock_hub_now() + hub->patience_ms;
+    connection->deadline = clock_milliseconds() + hub->patience_ms;
     TAILQ_INSERT_TAIL(&hub->waiting, connection, waiting);
     hub->callers++;
     vsock_hub_alarm(hub, connection->deadline);
@@ -114,7 +108,7 @@ vsock_hub_expire(struct vsock_hub *hub)
 {
     struct vsock_connection *first;
     uint64_t count;
-    int64_t now = vsock_hub_now();
+    int64_t now = clock_milliseconds();
 
     if (read(hub->timer, &count, sizeof count) < 0 && errno != EAGAIN)
         return;

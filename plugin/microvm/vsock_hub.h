@@ -64,9 +64,7 @@ void vsock_hub_expire(struct vsock_hub *hub);
 /* Waits for a descriptor with these events; -1: no longer. `watched` is what was asked before, and becomes what is asked now. */
 int vsock_hub_watch(struct vsock_hub *hub, int fd, uint64_t tag, int events, int *watched);
 
-/* Milliseconds that only grow. */
-int64_t vsock_hub_now(void);
-/* The timer rings at this time at the latest. */
+/* The timer rings at this time at the latest, which is of clock_milliseconds(). */
 void vsock_hub_alarm(struct vsock_hub *hub, int64_t when);
 
 #endif

@@ -126,6 +126,37 @@ reserve_async_write_range_does_not_wait(void)
     machine_finish(&machine);
 }
 
+/* The original has no such function. */
+#ifndef CROSVM_H
+static void
+expect_coalesced(struct machine *machine, uint64_t address, uint8_t value)
+{
+    machine_expect(machine, address, true, 1);
+    check_equal(machine->event.io_access.no_resume, 1);
+    check_equal(machine->event.io_access.data[0], value);
+}
+
+/* More than the kernel keeps; in order, and before the read. The last comes though nothing comes after it. */
+static void
+coalesce_range_tells_writes_later(void)
+{
+    const uint32_t ports = CROSVM_ADDRESS_SPACE_IOPORT;
+    struct machine machine;
+
+    machine_open(&machine);
+    check_equal(crosvm_coalesce_range(machine.vm, ports, 0x580, 2), 0);
+    check_equal(crosvm_coalesce_range(machine.vm, ports, 0x581, 1), -EPERM);
+    check_equal(crosvm_coalesce_range(machine.vm, ports, 0x600, 0), -ENOENT);
+    check_equal(crosvm_coalesce_range(machine.vm, CROSVM_ADDRESS_SPACE_MMIO, 0x100000000, 0x100000000), -EINVAL);
+    machine_start(&machine, GUEST_COALESCED);
+    for (unsigned i = 0; i < 400; i++)
+        expect_coalesced(&machine, 0x580, (uint8_t)i);
+    machine_answer(&machine, 0x580, 1, 0x41);
+    check_equal(machine_take(&machine, 0x500, 1), 0x41);
+    expect_coalesced(&machine, 0x581, 0x41);
+}
+#endif
+
 /* The library's own end of the vCPU's requests: while it leads nowhere, a request would never be answered. */
 static int
 find_request_pipe(void)
@@ -214,6 +245,9 @@ const struct conformance_case cases_ranges[] = {
     { "an_access_is_reported_where_it_starts", an_access_is_reported_where_it_starts },
     { "strings_are_one_event", strings_are_one_event },
     { "reserve_async_write_range_does_not_wait", reserve_async_write_range_does_not_wait },
+#ifndef CROSVM_H
+    { "coalesce_range_tells_writes_later", coalesce_range_tells_writes_later },
+#endif
     { "set_hypercall_hint_sends_registers", set_hypercall_hint_sends_registers },
     { "set_hypercall_hint_refuses_what_is_wrong", set_hypercall_hint_refuses_what_is_wrong },
     { 0 },

@@ -191,6 +191,22 @@ guest_async:
         outb    %al, %dx
         done
 
+/* 400 bytes to 0x580, which is then read; what came goes to 0x500 and to 0x581. After that there is no exit. */
+        .globl  guest_coalesced
+guest_coalesced:
+        movw    $0x580, %dx
+        movw    $400, %cx
+        movb    $0, %al
+6:      outb    %al, %dx
+        incb    %al
+        loop    6b
+        inb     %dx, %al
+        movw    $0x500, %dx
+        outb    %al, %dx
+        movw    $0x581, %dx
+        outb    %al, %dx
+7:      jmp     7b
+
 /* CPUID leaf 0x12345 or whatever EAX held: EBX goes out. */
         .globl  guest_cpuid
 guest_cpuid:

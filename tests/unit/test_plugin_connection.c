@@ -55,7 +55,11 @@ test_requests(void **state)
     answer_success(host, MAIN_RESPONSE__MESSAGE_RESERVE_RANGE);
     assert_int_equal(vmsup_reserve_async_write_range(host->vm, VMSUP_ADDRESS_SPACE_MMIO, 1, 2), 0);
     host_expect(host, BYTES(0x52, 8, 0x08, 1, 0x10, 1, 0x18, 2, 0x20, 1), 0);
+    answer_success(host, MAIN_RESPONSE__MESSAGE_RESERVE_RANGE);
+    assert_int_equal(vmsup_coalesce_range(host->vm, VMSUP_ADDRESS_SPACE_MMIO, 1, 2), 0);
+    host_expect(host, BYTES(0x52, 8, 0x08, 1, 0x10, 1, 0x18, 2, 0x28, 1), 0);
     assert_int_equal(vmsup_reserve_range(host->vm, 2, 1, 2), -EINVAL);
+    assert_int_equal(vmsup_coalesce_range(host->vm, 2, 1, 2), -EINVAL);
     answer_success(host, MAIN_RESPONSE__MESSAGE_SET_IRQ_ROUTING);
     assert_int_equal(vmsup_set_irq_routing(host->vm, 2, routes), 0);
     host_expect(host, BYTES(0x62, 22, 0x0a, 8, 0x08, 5, 0x12, 4, 0x08, 2, 0x10, 5, 0x0a, 10, 0x1a, 8, 0x08, 0x80, 0x80, 0x80, 0xf7,
