@@ -27,6 +27,8 @@ struct child_report {
 
 struct child {
     const struct jail *jail;
+    struct jail_terms terms; /* of zeros until they are heard */
+    struct policy_program program; /* what the terms' points to */
     int socket; /* to the parent, who alone has the other end; close-on-exec */
     int executable;
     char step[CHILD_STEP_MAX]; /* what is being done, for the report */
@@ -38,25 +40,30 @@ void child_begin(struct child *child, const char *format, ...) __attribute__((fo
 /* Says a word and waits for the parent's answer. -EPIPE where there is no parent any more. */
 int child_ask(struct child *child, enum child_word word);
 
+/* terms.c: the parent's side, which does not wait, and the child's, which does: -EPIPE where there is no parent any more. */
+int terms_send(int socket, const struct jail_terms *terms);
+int terms_hear(struct child *child);
+
 /* Goes all the way; returns only where something failed. */
 void child_run(struct child *child);
 
 /*
- * mounts.c: builds the room and makes the tmpfs that it stands in the root; then, once the user namespace is entered (the kernel would
- * refuse it afterwards), the room becomes the process's root.
+ * mounts.c: builds the room and makes the tmpfs that it stands in the root; then the room is given to whom it is for; then, once the user
+ * namespace is entered (the kernel would refuse it afterwards), the room becomes the process's root.
  */
 int mounts_enter(struct child *child);
+int mounts_give_room(const struct child *child);
 int mounts_close_room(void);
 
 /* ids.c */
 int ids_enter_user_namespace(struct child *child);
 int ids_drop_bounding_set(void);
 int ids_lock_securebits(void);
-int ids_change(const struct jail *jail);
+int ids_change(const struct child *child);
 int ids_drop_capabilities(void);
-int ids_prove_dropped(const struct jail *jail);
-/* The parent's side: writes the maps of `pid`. */
-int ids_write_maps(const struct jail *jail, pid_t pid);
+int ids_prove_dropped(const struct child *child);
+/* The parent's side: writes the process's maps. */
+int ids_write_maps(const struct jail_start *start);
 
 /* limits.c */
 int limits_set(const struct jail *jail);
@@ -68,7 +75,7 @@ int limits_set(const struct jail *jail);
 int descriptors_shed(const struct child *child);
 int descriptors_arrange(struct child *child);
 
-/* filter.c: loads it; the listener, if one, goes to the parent. From then on `key` lets the two calls through that are still needed. */
+/* filter.c: loads it; the listener, if one, goes to the parent. From then on the key lets the two calls through that are still needed. */
 int filter_load(struct child *child);
 long filter_send(struct child *child, const struct child_report *report, int fd);
 long filter_exec(struct child *child);

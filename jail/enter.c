@@ -109,7 +109,6 @@ die_with_parent(struct child *child)
 static int
 drop_privileges(struct child *child)
 {
-    const struct jail *jail = child->jail;
     int result;
 
     child_begin(child, "cannot drop the capability bounding set");
@@ -120,8 +119,8 @@ drop_privileges(struct child *child)
     result = ids_lock_securebits();
     if (result < 0)
         return result;
-    child_begin(child, "cannot become uid %u, gid %u", jail->uid, jail->gid);
-    result = ids_change(jail);
+    child_begin(child, "cannot become uid %u, gid %u", child->terms.uid, child->terms.gid);
+    result = ids_change(child);
     if (result < 0)
         return result;
     child_begin(child, "cannot drop capabilities");
@@ -129,26 +128,35 @@ drop_privileges(struct child *child)
     if (result < 0)
         return result;
     child_begin(child, "capabilities or ids could be had back");
-    return ids_prove_dropped(jail);
+    return ids_prove_dropped(child);
 }
 
+/* All that takes long, and is the same for every id and filter. */
 static int
-confine(struct child *child)
+build(struct child *child)
 {
-    const struct jail *jail = child->jail;
     int result;
 
     child_begin(child, "cannot set limits");
-    result = limits_set(jail);
+    result = limits_set(child->jail);
     if (result < 0)
         return result;
     child_begin(child, "cannot make its cgroup namespace");
     if (unshare(CLONE_NEWCGROUP) < 0)
         return -errno;
-    result = mounts_enter(child);
+    return mounts_enter(child);
+}
+
+static int
+confine(struct child *child)
+{
+    int result;
+
+    child_begin(child, "cannot give it its room");
+    result = mounts_give_room(child);
     if (result < 0)
         return result;
-    if (jail->user_namespace) {
+    if (child->jail->user_namespace) {
         child_begin(child, "cannot enter its user namespace");
         result = ids_enter_user_namespace(child);
         if (result < 0)
@@ -182,6 +190,12 @@ child_run(struct child *child)
     if (result == 0)
         result = shed_inheritance(child);
     if (result == 0 && !jail->unconfined)
+        result = build(child);
+    if (result == 0) {
+        child_begin(child, "cannot hear its ids and filter");
+        result = terms_hear(child);
+    }
+    if (result == 0 && !jail->unconfined)
         result = confine(child);
     if (result == 0)
         result = die_with_parent(child);
@@ -193,7 +207,7 @@ child_run(struct child *child)
         child_begin(child, "cannot arrange its descriptors");
         result = descriptors_arrange(child);
     }
-    if (result == 0 && jail->program != NULL && !jail->unconfined) {
+    if (result == 0 && child->terms.program != NULL && !jail->unconfined) {
         child_begin(child, "cannot load its system call filter");
         result = filter_load(child);
     }

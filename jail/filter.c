@@ -31,13 +31,13 @@ filter_send(struct child *child, const struct child_report *report, int fd)
         control.header.cmsg_len = CMSG_LEN(sizeof fd);
         memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
     }
-    return syscall(SYS_sendmsg, child->socket, &message, MSG_NOSIGNAL, 0, 0, child->jail->key);
+    return syscall(SYS_sendmsg, child->socket, &message, MSG_NOSIGNAL, 0, 0, child->terms.key);
 }
 
 int
 filter_load(struct child *child)
 {
-    const struct policy_program *program = child->jail->program;
+    const struct policy_program *program = child->terms.program;
     struct sock_fprog filter = { .len = program->length, .filter = program->instructions };
     const struct child_report report = { .word = CHILD_LISTENER };
     const unsigned long flags = program->listener ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
@@ -56,5 +56,5 @@ filter_exec(struct child *child)
 {
     const struct jail *jail = child->jail;
 
-    return syscall(SYS_execveat, child->executable, "", jail->argv, jail->environment, AT_EMPTY_PATH, jail->key);
+    return syscall(SYS_execveat, child->executable, "", jail->argv, jail->environment, AT_EMPTY_PATH, child->terms.key);
 }

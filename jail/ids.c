@@ -17,17 +17,19 @@
 #define MAP_TEXT_MAX 1024
 
 int
-ids_write_maps(const struct jail *jail, pid_t pid)
+ids_write_maps(const struct jail_start *start)
 {
+    const struct jail *jail = &start->jail;
+    const int pid = start->process->pid;
     char path[64], map[MAP_TEXT_MAX];
     int length, result;
 
-    snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid);
-    snprintf(map, sizeof map, "0 %u 1\n", jail->uid);
+    snprintf(path, sizeof path, "/proc/%d/uid_map", pid);
+    snprintf(map, sizeof map, "0 %u 1\n", start->uid);
     result = fd_write_file(AT_FDCWD, path, map);
     if (result < 0)
         return result;
-    length = snprintf(map, sizeof map, "0 %u 1\n", jail->gid);
+    length = snprintf(map, sizeof map, "0 %u 1\n", start->gid);
     for (size_t i = 0; i < jail->gid_map_count; i++) {
         const struct jail_id_map *each = &jail->gid_map[i];
 
@@ -35,7 +37,7 @@ ids_write_maps(const struct jail *jail, pid_t pid)
         if ((size_t)length >= sizeof map)
             return -E2BIG;
     }
-    snprintf(path, sizeof path, "/proc/%d/gid_map", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/gid_map", pid);
     return fd_write_file(AT_FDCWD, path, map);
 }
 
@@ -65,10 +67,10 @@ ids_lock_securebits(void)
 }
 
 int
-ids_change(const struct jail *jail)
+ids_change(const struct child *child)
 {
-    const uid_t uid = jail->user_namespace ? 0 : jail->uid;
-    const gid_t gid = jail->user_namespace ? 0 : jail->gid;
+    const uid_t uid = child->jail->user_namespace ? 0 : child->terms.uid;
+    const gid_t gid = child->jail->user_namespace ? 0 : child->terms.gid;
 
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
         return -errno;
@@ -88,9 +90,10 @@ ids_drop_capabilities(void)
 
 /* What was dropped must not come back. */
 int
-ids_prove_dropped(const struct jail *jail)
+ids_prove_dropped(const struct child *child)
 {
-    const uid_t uid = jail->user_namespace ? 0 : jail->uid;
+    const bool user_namespace = child->jail->user_namespace;
+    const uid_t uid = user_namespace ? 0 : child->terms.uid;
     uid_t ruid, euid, suid;
     cap_t now = cap_get_proc(), none = cap_init();
     int result = -EPERM;
@@ -99,7 +102,7 @@ ids_prove_dropped(const struct jail *jail)
         euid == uid && suid == uid && getgroups(0, NULL) == 0 && prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 0)
         result = 0;
     /* In a user namespace only 0 exists; elsewhere the host's root must be out of reach. */
-    if (result == 0 && !jail->user_namespace && (setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0))
+    if (result == 0 && !user_namespace && (setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0))
         result = -EPERM;
     if (result == 0 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0) == 0)
         result = -EPERM;

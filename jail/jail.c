@@ -219,7 +219,7 @@ hear_word(struct jail_start *start, const struct child_report *report, struct me
 
     switch (report->word) {
     case CHILD_WANTS_MAPS:
-        result = ids_write_maps(jail, process->pid);
+        result = ids_write_maps(start);
         if (result < 0)
             return fail(jail, error, "cannot write the maps of its user namespace", result);
         result = message_send(start->socket, "", 1, NULL, 0, 0);
@@ -333,6 +333,22 @@ jail_begin(const struct jail *jail, struct jail_start *start, struct jail_proces
     return result;
 }
 
+int
+jail_settle(struct jail_start *start, const struct jail_terms *terms, struct jail_error *error)
+{
+    int result;
+
+    start->uid = terms->uid;
+    start->gid = terms->gid;
+    error->text[0] = '\0';
+    result = terms_send(start->socket, terms);
+    if (result == 0 || result == -EPIPE || result == -ECONNRESET)
+        return 0;
+    fail(&start->jail, error, "cannot tell the child its ids and filter", result);
+    give_up(start);
+    return result;
+}
+
 static bool
 runs_its_program(const struct jail_start *start)
 {
@@ -403,11 +419,13 @@ jail_leave(struct jail_start *start)
 }
 
 int
-jail_start(const struct jail *jail, struct jail_process *process, struct jail_error *error)
+jail_start(const struct jail *jail, const struct jail_terms *terms, struct jail_process *process, struct jail_error *error)
 {
     struct jail_start start;
     int result = jail_begin(jail, &start, process, error);
 
+    if (result == 0)
+        result = jail_settle(&start, terms, error);
     if (result < 0)
         return result;
     return jail_attend((struct jail_start *[]){ &start }, 1, error);

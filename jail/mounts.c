@@ -243,13 +243,13 @@ mount_root(const struct jail *jail)
     return result;
 }
 
-/* The room, in the tmpfs that is the current directory. Where it may write, the room is its own. */
+/* The room, in the tmpfs that is the current directory. */
 static int
-make_room(const struct jail *jail)
+make_room(void)
 {
     int room;
 
-    if (mkdir(ROOM, 0755) < 0 || (jail->root_bytes > 0 && chown(ROOM, jail->uid, jail->gid) < 0))
+    if (mkdir(ROOM, 0755) < 0)
         return -errno;
     room = open(ROOM, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return room < 0 ? -errno : room;
@@ -267,6 +267,15 @@ pivot(const struct jail *jail)
     if (jail->root_bytes == 0 && syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, &read_only, sizeof read_only) < 0)
         return -errno;
     return 0;
+}
+
+/* Where it may write, the room is its own. */
+int
+mounts_give_room(const struct child *child)
+{
+    if (child->jail->root_bytes == 0)
+        return 0;
+    return chown("/" ROOM, child->terms.uid, child->terms.gid) < 0 ? -errno : 0;
 }
 
 int
@@ -293,7 +302,7 @@ mounts_enter(struct child *child)
     if (result < 0)
         return result;
     umask(022);
-    room = make_room(jail);
+    room = make_room();
     if (room < 0)
         return room;
     result = put_views(child, room, &views);

@@ -141,8 +141,7 @@ show_libraries(const char *path, int executable, struct elf_files *files, struct
 #endif
 
 static int
-begin_vmproc(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct jail_start *start,
-             struct failure *failure)
+begin_vmproc(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
 {
     const struct jail_fd fds[] = {
         { inner->null, STDIN_FILENO },
@@ -156,8 +155,6 @@ begin_vmproc(const struct children_plan *plan, struct children *children, const 
     struct jail jail = {
         .name = "vmproc",
         .root = plan->root,
-        .uid = plan->vmproc_uid,
-        .gid = plan->vmproc_uid,
         .limits = vmproc_limits,
         .limit_count = sizeof vmproc_limits / sizeof vmproc_limits[0],
         .oom_score_adjust = CHILDREN_OOM_SCORE,
@@ -168,8 +165,6 @@ begin_vmproc(const struct children_plan *plan, struct children *children, const 
         .executable = executable,
         .argv = argv,
         .environment = environment + 1,
-        .program = plan->vmproc_program,
-        .key = plan->key,
     };
     struct jail_error error;
 
@@ -185,7 +180,7 @@ begin_vmproc(const struct children_plan *plan, struct children *children, const 
     jail.environment = environment;
 #endif
     if (result == 0)
-        result = jail_failure(jail_begin(&jail, start, &children->vmproc, &error), &error, failure);
+        result = jail_failure(jail_begin(&jail, &children->vmproc_start, &children->vmproc, &error), &error, failure);
 #ifdef VMSUP_SANITIZED
     elf_files_free(&files);
 #endif
@@ -283,8 +278,7 @@ empty_room(struct jail *jail)
 }
 
 static int
-begin_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct jail_start *start,
-             struct failure *failure)
+begin_plugin(const struct children_plan *plan, struct children *children, const struct inner_ends *inner, struct failure *failure)
 {
     const struct options *options = plan->options;
     char *environment[ENVIRONMENT_MAX] = { NULL };
@@ -300,8 +294,6 @@ begin_plugin(const struct children_plan *plan, struct children *children, const 
         .mount_count = plan->mounts->count,
         .devices = true,
         .proc = true,
-        .uid = plan->plugin_uid,
-        .gid = plan->plugin_uid,
         .gid_map = options->gid_maps,
         .gid_map_count = options->gid_map_count,
         .limits = plugin_limits,
@@ -315,8 +307,6 @@ begin_plugin(const struct children_plan *plan, struct children *children, const 
         .executable = plan->plugin->fd,
         .argv = argv,
         .environment = environment,
-        .program = plan->plugin_program,
-        .key = plan->key,
     };
     struct jail_error error;
     int result = argv == NULL ? -ENOMEM : make_environment(plan, environment);
@@ -326,7 +316,7 @@ begin_plugin(const struct children_plan *plan, struct children *children, const 
     if (result < 0)
         failure_set(failure, EX_OSERR, result, "out of memory");
     else
-        result = jail_failure(jail_begin(&jail, start, &children->plugin, &error), &error, failure);
+        result = jail_failure(jail_begin(&jail, &children->plugin_start, &children->plugin, &error), &error, failure);
     for (size_t i = 0; i < ENVIRONMENT_MAX; i++)
         free(environment[i]);
     free(argv);
@@ -334,7 +324,7 @@ begin_plugin(const struct children_plan *plan, struct children *children, const 
     return result;
 }
 
-/* At once, so that it makes the VM while the plugin is still loaded. A vmproc that has died is found dead by whoever watches it. */
+/* It lies there when vmproc comes to read it, which then makes the VM while the plugin is still loaded. */
 static int
 set_up_vmproc(const struct children_plan *plan, struct children *children, struct failure *failure)
 {
@@ -349,9 +339,7 @@ set_up_vmproc(const struct children_plan *plan, struct children *children, struc
         result = vmproc_link_send_hello(children->control);
     if (result == 0)
         result = vmproc_link_send_setup(children->control, plan->options, plan->memory_limit, plan->setup);
-    if (result < 0 && result != -EPIPE)
-        return failure_set(failure, EX_OSERR, result, "vmproc cannot be set up: %s", strerror(-result));
-    return 0;
+    return result < 0 ? failure_set(failure, EX_OSERR, result, "vmproc cannot be set up: %s", strerror(-result)) : 0;
 }
 
 /* The kernel kills the plugin where vmproc is gone. Then that is what happened. */
@@ -370,8 +358,9 @@ blame(const struct children *children, int result, const struct jail_error *erro
 
 /* vmproc may have become its program, and ended, before the plugin has got that far. */
 static int
-attend_both(const struct children *children, struct jail_start *vmproc, struct jail_start *plugin, struct failure *failure)
+attend_both(struct children *children, struct failure *failure)
 {
+    struct jail_start *vmproc = &children->vmproc_start, *plugin = &children->plugin_start;
     struct jail_error error;
     int result = jail_attend((struct jail_start *[]){ vmproc, plugin }, 2, &error);
 
@@ -386,39 +375,58 @@ attend_both(const struct children *children, struct jail_start *vmproc, struct j
 
 /* Side by side. The plugin's pid namespace needs no more of vmproc than that its process exists. */
 static int
-start_both(const struct children_plan *plan, struct children *children, struct inner_ends *inner, struct failure *failure)
+begin_both(const struct children_plan *plan, struct children *children, struct inner_ends *inner, struct failure *failure)
 {
-    struct jail_start vmproc = { .socket = -1 }, plugin = { .socket = -1 };
-    int result = begin_vmproc(plan, children, inner, &vmproc, failure);
+    int result = begin_vmproc(plan, children, inner, failure);
 
     if (result == 0)
-        result = begin_plugin(plan, children, inner, &plugin, failure);
+        result = begin_plugin(plan, children, inner, failure);
     close_inner(inner);
-    if (result == 0)
-        result = attend_both(children, &vmproc, &plugin, failure);
-    if (result == 0)
-        result = set_up_vmproc(plan, children, failure);
-    jail_leave(&vmproc);
-    jail_leave(&plugin);
-    return result;
+    return result == 0 ? set_up_vmproc(plan, children, failure) : result;
+}
+
+void
+children_init(struct children *children)
+{
+    *children = (struct children){
+        .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .vmproc_start.socket = -1, .plugin_start.socket = -1, .control = -1,
+        .plugin_socket = -1, .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1, .keeper = { -1, -1 },
+    };
 }
 
 int
-children_start(const struct children_plan *plan, struct children *children, struct failure *failure)
+children_begin(const struct children_plan *plan, struct children *children, struct failure *failure)
 {
     struct inner_ends inner = { -1, -1, -1, -1, -1, -1, -1 };
     int result;
 
-    *children = (struct children){
-        .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
-        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1, .keeper = { -1, -1 },
-    };
+    children_init(children);
     result = make_ends(children, &inner);
     if (result < 0)
         failure_set(failure, EX_OSERR, result, "cannot make the pipes and sockets of a VM: %s", strerror(-result));
     if (result == 0)
-        result = start_both(plan, children, &inner, failure);
+        result = begin_both(plan, children, &inner, failure);
     close_inner(&inner);
+    if (result < 0)
+        children_abandon(children);
+    return result;
+}
+
+int
+children_settle(struct jail_start *start, const struct jail_terms *terms, struct failure *failure)
+{
+    struct jail_error error;
+
+    return jail_failure(jail_settle(start, terms, &error), &error, failure);
+}
+
+int
+children_enter(struct children *children, struct failure *failure)
+{
+    int result = attend_both(children, failure);
+
+    jail_leave(&children->vmproc_start);
+    jail_leave(&children->plugin_start);
     if (result < 0)
         children_abandon(children);
     return result;
@@ -442,6 +450,8 @@ children_abandon(struct children *children)
 {
     abandon_process(&children->plugin);
     abandon_process(&children->vmproc);
+    jail_leave(&children->plugin_start);
+    jail_leave(&children->vmproc_start);
     fd_close(&children->control);
     fd_close(&children->plugin_socket);
     fd_close(&children->vmproc_log);

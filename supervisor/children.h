@@ -1,7 +1,9 @@
 /*
- * The two processes of a VM, each described as a jail, and the pipes and sockets between the three. children_start() makes all of
- * it or nothing, and has vmproc make the VM meanwhile. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it
- * once (as `setup.plugin_socket`, given away with vmproc's set-up) and it never reads from it.
+ * The two processes of a VM, each described as a jail, and the pipes and sockets between the three. children_begin() makes all of
+ * it or nothing; the processes then make their namespaces by themselves, while their ids and filters are found. children_settle() tells each
+ * its own, and children_enter() waits until both run their programs. vmproc makes the VM as soon as it runs, while the plugin is still
+ * loaded. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it once (as `setup.plugin_socket`, given away
+ * with vmproc's set-up) and it never reads from it.
  */
 #ifndef VMSUP_SUPERVISOR_CHILDREN_H
 #define VMSUP_SUPERVISOR_CHILDREN_H
@@ -36,16 +38,14 @@ struct children_plan {
     const struct plugin_file *plugin;
     const struct plugin_mounts *mounts;
     const struct grants *grants; /* the plugin gets copies */
-    const struct policy_program *vmproc_program, *plugin_program; /* NULL: no filter */
-    uint64_t key;
-    uid_t vmproc_uid, plugin_uid; /* the gids are the same numbers */
-    int cgroup;                   /* directory, or -1 */
-    uint64_t memory_limit;        /* bytes of guest memory */
-    struct vmproc_setup *setup;   /* for vmproc: it is given away; NULL: vmproc is told nothing, and `plugin_socket` stays here */
+    int cgroup;                  /* directory, or -1 */
+    uint64_t memory_limit;       /* bytes of guest memory */
+    struct vmproc_setup *setup;  /* for vmproc: it is given away; NULL: vmproc is told nothing, and `plugin_socket` stays here */
 };
 
 struct children {
     struct jail_process vmproc, plugin;
+    struct jail_start vmproc_start, plugin_start; /* until children_enter() is done with them */
     int control;        /* to vmproc */
     int plugin_socket;  /* vmproc's end of its socket to the plugin, until it is given to it */
     int vmproc_log;     /* what vmproc writes to descriptors 1 and 2 */
@@ -55,8 +55,17 @@ struct children {
     struct keeper keeper;
 };
 
-/* 0, or a negative errno with `failure` filled and nothing left. */
-int children_start(const struct children_plan *plan, struct children *children, struct failure *failure);
+/* Nothing is made: children_abandon() then has nothing to do. */
+void children_init(struct children *children);
+
+/* 0, or a negative errno with `failure` filled and nothing left. The plan's options are needed until children_enter() returns. */
+int children_begin(const struct children_plan *plan, struct children *children, struct failure *failure);
+
+/* One of vmproc_start and plugin_start: 0, or a negative errno with `failure` filled; the other is children_abandon()'s. */
+int children_settle(struct jail_start *start, const struct jail_terms *terms, struct failure *failure);
+
+/* Both are settled. Returns once both run their programs: 0, or a negative errno with `failure` filled and nothing left. */
+int children_enter(struct children *children, struct failure *failure);
 
 /* Kills and reaps those that are left, and closes what is left; KVM then frees the VM. */
 void children_abandon(struct children *children);

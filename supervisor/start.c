@@ -101,7 +101,7 @@ read_configuration(struct start *start, int argc, char **argv)
     if (result == 0)
         result = plugin_file_mounts(&start->plugin, &start->options, &start->mounts, failure);
     if (result == 0)
-        result = policies_load(&start->policies, start->layout.policies, start->options.policy_dir, start->options.plugin, failure);
+        result = policies_read(&start->policies, start->layout.policies, start->options.policy_dir, start->options.plugin, failure);
     if (result == 0 && geteuid() != 0)
         result = failure_set(failure, EX_NOPERM, -EPERM, "starting a VM needs root: run this as root");
     if (result == 0)
@@ -221,8 +221,6 @@ make_resources(struct start *start)
     if (result == 0)
         result = cgroup_create(group, &limits, &start->cgroup, failure);
     if (result == 0)
-        result = take_ids(start);
-    if (result == 0)
         result = make_network(start);
     if (result == 0)
         result = admin_listen(&start->runtime, &start->admin, failure);
@@ -234,7 +232,7 @@ make_resources(struct start *start)
 }
 
 static int
-start_children(struct start *start)
+begin_children(struct start *start)
 {
     char root[sizeof start->runtime.path + NAME_LENGTH_MAX + 2];
     const struct children_plan plan = {
@@ -244,11 +242,6 @@ start_children(struct start *start)
         .plugin = &start->plugin,
         .mounts = &start->mounts,
         .grants = &start->grants,
-        .vmproc_program = policies_program(&start->policies, POLICIES_VMPROC),
-        .plugin_program = policies_program(&start->policies, POLICIES_PLUGIN),
-        .key = start->policies.key,
-        .vmproc_uid = start->uids.vmproc,
-        .plugin_uid = start->uids.plugin,
         .cgroup = start->cgroup.directory,
         .memory_limit = start->memory_limit,
         .setup = &start->setup,
@@ -258,11 +251,37 @@ start_children(struct start *start)
     snprintf(root, sizeof root, "%s/%s", start->runtime.path, start->runtime.name);
     if (start->options.disable_sandbox)
         log_warn("--disable-sandbox: THE PLUGIN IS NOT JAILED, it runs as root with all of the host in reach; for debugging only");
-    result = children_start(&plan, &start->children, &start->failure);
+    result = children_begin(&plan, &start->children, &start->failure);
     /* What the plugin is made of is not needed any more. */
     plugin_mounts_free(&start->mounts);
     plugin_file_close(&start->plugin);
     grants_hand_over(&start->grants);
+    return result;
+}
+
+static int
+settle(struct start *start, int policy, uid_t uid, struct jail_start *child)
+{
+    struct jail_terms terms = { .uid = uid, .gid = uid, .key = start->policies.key };
+    int result = policies_compile(&start->policies, policy, &start->failure);
+
+    terms.program = policies_program(&start->policies, policy);
+    return result == 0 ? children_settle(child, &terms, &start->failure) : result;
+}
+
+/* What takes long, and what the children's namespaces and mounts, which take long too, do not depend on. */
+static int
+enter_children(struct start *start)
+{
+    struct children *children = &start->children;
+    int result = take_ids(start);
+
+    if (result == 0)
+        result = settle(start, POLICIES_VMPROC, start->uids.vmproc, &children->vmproc_start);
+    if (result == 0)
+        result = settle(start, POLICIES_PLUGIN, start->uids.plugin, &children->plugin_start);
+    if (result == 0)
+        result = children_enter(children, &start->failure);
     if (result < 0)
         return result;
     hold_at("children");
@@ -285,10 +304,12 @@ confine(struct start *start)
     bool has_cgroup = start->cgroup.directory >= 0;
     int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC), result;
 
+    result = policies_compile(&start->policies, POLICIES_SUPERVISOR, &start->failure);
     /* Its own will be removed from the folder it is in. */
     strlcpy(cgroups, start->cgroup.path, sizeof cgroups);
-    result = confine_self(start->runtime.path, has_cgroup ? dirname(cgroups) : NULL,
-                          policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
+    if (result == 0)
+        result = confine_self(start->runtime.path, has_cgroup ? dirname(cgroups) : NULL,
+                              policies_program(&start->policies, POLICIES_SUPERVISOR), &start->failure);
     /* What the start needed is given back: a VM lives for long. */
     policies_free(&start->policies);
     malloc_trim(0);
@@ -382,10 +403,7 @@ init(struct start *start)
     start->uids.lock = -1;
     start->tap.fd = start->tap.kept = -1;
     memset(start->tap.more, -1, sizeof start->tap.more);
-    start->children = (struct children){
-        .vmproc = { -1, -1, -1 }, .plugin = { -1, -1, -1 }, .control = -1, .plugin_socket = -1,
-        .vmproc_log = -1, .plugin_log = -1, .plugin_input = -1, .plugin_output = -1, .keeper = { -1, -1 },
-    };
+    children_init(&start->children);
 }
 
 /* The VM's whole life, in the process that supervises it. */
@@ -401,7 +419,9 @@ supervise(struct start *start)
     hold_init();
     result = make_resources(start);
     if (result == 0)
-        result = start_children(start);
+        result = begin_children(start);
+    if (result == 0)
+        result = enter_children(start);
     if (result == 0)
         write_report(start);
     if (result == 0 && start->options.has_network) {

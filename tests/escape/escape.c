@@ -252,15 +252,17 @@ try_inside(struct scene *scene, int place, bool filtered, const char *attempt, c
         .plugin = &scene->plugin,
         .mounts = &scene->mounts,
         .grants = &scene->grants,
-        .vmproc_program = filtered ? policies_program(&scene->policies, POLICIES_VMPROC) : NULL,
-        .plugin_program = filtered ? policies_program(&scene->policies, POLICIES_PLUGIN) : NULL,
-        .key = scene->policies.key,
-        .vmproc_uid = UID,
-        .plugin_uid = UID + 1,
         .cgroup = -1,
     };
+    struct jail_terms vmproc = { .uid = UID, .gid = UID, .key = scene->policies.key };
+    struct jail_terms plugin = { .uid = UID + 1, .gid = UID + 1, .key = scene->policies.key };
 
-    if (children_start(&plan, &children, &failure) < 0)
+    if (filtered) {
+        vmproc.program = policies_program(&scene->policies, POLICIES_VMPROC);
+        plugin.program = policies_program(&scene->policies, POLICIES_PLUGIN);
+    }
+    if (children_begin(&plan, &children, &failure) < 0 || children_settle(&children.vmproc_start, &vmproc, &failure) < 0 ||
+        children_settle(&children.plugin_start, &plugin, &failure) < 0 || children_enter(&children, &failure) < 0)
         errx(1, "%s", failure.text);
     /* The plugin's socket leads to vmproc's end, which is held here. */
     give_command(scene, place == PLUGIN ? children.plugin_socket : children.control, attempt);
@@ -345,7 +347,9 @@ set_scene(struct scene *scene, char **argv)
     strlcpy(scene->layout.vmproc, argv[1], sizeof scene->layout.vmproc);
     if (plugin_file_open(argv[1], &scene->plugin, &failure) < 0 ||
         plugin_file_mounts(&scene->plugin, &scene->options, &scene->mounts, &failure) < 0 ||
-        policies_load(&scene->policies, argv[2], NULL, argv[1], &failure) < 0)
+        policies_read(&scene->policies, argv[2], NULL, argv[1], &failure) < 0 ||
+        policies_compile(&scene->policies, POLICIES_VMPROC, &failure) < 0 ||
+        policies_compile(&scene->policies, POLICIES_PLUGIN, &failure) < 0)
         errx(1, "%s", failure.text);
     strlcpy(scene->command.file, "/etc/passwd", sizeof scene->command.file);
     make_bystander(scene);

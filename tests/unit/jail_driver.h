@@ -41,6 +41,7 @@ struct driver {
     struct jail_fd fds[3];
     char *argv[4], *environment[1];
     struct jail jail; /* a whole one, for tests to change */
+    struct jail_terms terms;
     struct jail_process process;
     struct jail_error error;
     char text[DRIVER_TEXT_MAX]; /* what it said */
@@ -82,9 +83,10 @@ driver_create(void **state)
     driver->argv[0] = driver->inmate;
     driver->jail = (struct jail){
         .name = "inmate", .user_namespace = true, .root = driver->root, .root_bytes = 1 << 20, .devices = true, .proc = true,
-        .uid = DRIVER_UID, .gid = DRIVER_GID, .oom_score_adjust = 500, .cgroup = -1, .pid_namespace = -1,
+        .oom_score_adjust = 500, .cgroup = -1, .pid_namespace = -1,
         .fds = driver->fds, .fd_count = 3, .executable = driver->executable, .argv = driver->argv, .environment = driver->environment,
     };
+    driver->terms = (struct jail_terms){ .uid = DRIVER_UID, .gid = DRIVER_GID };
     driver->process = (struct jail_process){ -1, -1, -1 };
     driver->descriptors = scratch_count_descriptors();
     *state = driver;
@@ -140,7 +142,7 @@ driver_start(struct driver *driver, const char *role, const char *argument)
 {
     driver->argv[1] = (char *)(uintptr_t)role;
     driver->argv[2] = (char *)(uintptr_t)argument;
-    return jail_start(&driver->jail, &driver->process, &driver->error);
+    return jail_start(&driver->jail, &driver->terms, &driver->process, &driver->error);
 }
 
 /* Hears until nobody holds the other end, or, with `word`, until that was said. */

@@ -177,7 +177,7 @@ test_outer_death_kills_inner(void **state)
     driver_hear(driver, "sleeping");
     inner.argv[0] = driver->inmate;
     inner.jail.argv = inner.argv;
-    inner.jail.uid = DRIVER_UID + 1;
+    inner.terms.uid = DRIVER_UID + 1;
     inner.jail.pid_namespace = driver->process.pidfd;
     if (driver_start(&inner, "sleep-unbound", NULL) != 0)
         fail_msg("%s", inner.error.text);

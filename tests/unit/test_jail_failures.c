@@ -102,7 +102,7 @@ test_ids(void **state)
     expect_failure(driver, "cannot write the maps", EINVAL);
     driver->jail = whole;
     driver->jail.user_namespace = false;
-    driver->jail.uid = (uid_t)-1;
+    driver->terms.uid = (uid_t)-1;
     expect_failure(driver, "could be had back", EPERM);
 }
 

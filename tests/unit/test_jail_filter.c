@@ -42,8 +42,8 @@ test_filter(void **state)
     struct seccomp_notif notification = { 0 };
     struct pollfd listener;
 
-    driver->jail.program = &program;
-    driver->jail.key = KEY;
+    driver->terms.program = &program;
+    driver->terms.key = KEY;
     if (driver_start(driver, "meet-filter", NULL) != 0)
         fail_msg("%s", driver->error.text);
     assert_true(driver->process.listener >= 0);
@@ -69,8 +69,8 @@ test_wrong_key(void **state)
 {
     struct driver *driver = driver_take(state);
 
-    driver->jail.program = &program;
-    driver->jail.key = OTHER_KEY;
+    driver->terms.program = &program;
+    driver->terms.key = OTHER_KEY;
     assert_true(driver_start(driver, "exit", NULL) < 0);
     assert_non_null(strstr(driver->error.text, "before it was its program"));
     driver_check_host(driver, driver->descriptors);
@@ -83,8 +83,8 @@ test_broken_filter(void **state)
     static struct sock_filter endless[] = { LOAD(nr) }; /* it ends without a verdict */
     const struct policy_program broken = { .instructions = endless, .length = 1 };
 
-    driver->jail.program = &broken;
-    driver->jail.key = KEY;
+    driver->terms.program = &broken;
+    driver->terms.key = KEY;
     assert_int_equal(driver_start(driver, "exit", NULL), -EINVAL);
     assert_non_null(strstr(driver->error.text, "cannot load its system call filter"));
     driver_check_host(driver, driver->descriptors);
@@ -96,8 +96,8 @@ test_failure_behind_filter(void **state)
 {
     struct driver *driver = driver_take(state);
 
-    driver->jail.program = &program;
-    driver->jail.key = KEY;
+    driver->terms.program = &program;
+    driver->terms.key = KEY;
     driver->jail.executable = driver->null;
     assert_int_equal(driver_start(driver, "exit", NULL), -EACCES);
     assert_non_null(strstr(driver->error.text, "cannot execute"));
