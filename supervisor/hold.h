@@ -4,7 +4,8 @@
  * the supervisor comes to POINT it writes the point's name and its pid to FIFO, and goes on when it has read a byte from FIFO.go.
  *
  *   runtime    the runtime folder is locked; nothing else is made
- *   resources  cgroup, ids, TAP and control socket are made
+ *   resources  cgroup, TAP and control socket are made
+ *   begun      vmproc and the plugin are on their way in, and wait for their ids and filters
  *   vmproc     vmproc has been executed, the plugin is on its way
  *   children   both have been executed; the supervisor has its privileges still
  *   confined   the supervisor has none any more; nothing has been heard of vmproc

@@ -274,8 +274,10 @@ static int
 enter_children(struct start *start)
 {
     struct children *children = &start->children;
-    int result = take_ids(start);
+    int result;
 
+    hold_at("begun");
+    result = take_ids(start);
     if (result == 0)
         result = settle(start, POLICIES_VMPROC, start->uids.vmproc, &children->vmproc_start);
     if (result == 0)

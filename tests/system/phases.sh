@@ -16,8 +16,13 @@ network=()
     --guest-mac de:21:e8:47:6b:6b)
 snapshot >"$WORK/before"
 
-child_of() { # SUPERVISOR ROLE
+# Before both run their programs each is named as its parent is: then vmproc is the older.
+child_of() { # SUPERVISOR ROLE POINT
     local child name
+    if [ "$3" = begun ]; then
+        if [ "$2" = vmproc ]; then pgrep -o -P "$1"; else pgrep -n -P "$1"; fi
+        return
+    fi
     for child in $(pgrep -P "$1"); do
         name=$(cat "/proc/$child/comm")
         case $2 in
@@ -72,7 +77,7 @@ try() { # POINT ROLE DEED
         return
     fi
     victim=$supervisor
-    [ "$role" = supervisor ] || victim=$(child_of "$supervisor" "$role")
+    [ "$role" = supervisor ] || victim=$(child_of "$supervisor" "$role" "$point")
     if [ -z "$victim" ] || ! do_deed "$deed" "$victim"; then
         not_ok "$name" "there is no $role to be $deed"
         victim=
@@ -90,17 +95,17 @@ try() { # POINT ROLE DEED
 }
 
 for deed in killed stopped crashed; do
-    for point in runtime resources vmproc children confined setup ready running stopping killing gone; do
+    for point in runtime resources begun vmproc children confined setup ready running stopping killing gone; do
         try "$point" supervisor "$deed"
     done
-    for point in vmproc children confined setup ready running stopping killing; do
+    for point in begun vmproc children confined setup ready running stopping killing; do
         try "$point" vmproc "$deed"
     done
-    for point in children confined setup ready running stopping killing; do
+    for point in begun children confined setup ready running stopping killing; do
         try "$point" plugin "$deed"
     done
 done
-for point in runtime resources vmproc children confined setup ready running; do
+for point in runtime resources begun vmproc children confined setup ready running; do
     for signal in SIGTERM SIGINT SIGQUIT SIGHUP; do
         try "$point" supervisor "$signal"
     done

@@ -3,6 +3,7 @@
 
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 
 /* Kills at points of time spread over the start, which takes some milliseconds. */
 #define RANDOM_KILLS 60
@@ -110,20 +111,35 @@ start_traced_supervisor(struct driver *driver, const char *role)
     return pid;
 }
 
-/* Waits until the process waits for an answer to what it asked. */
+/* Has the supervisor, held at the birth, tell its child the terms, and holds it where it comes to hear what the child says. */
 static void
-wait_until_it_asks(pid_t pid)
+hold_once_settled(pid_t supervisor)
+{
+    struct user_regs_struct registers;
+    int status;
+
+    do {
+        assert_int_equal(ptrace(PTRACE_SYSCALL, supervisor, NULL, NULL), 0);
+        assert_int_equal(waitpid(supervisor, &status, __WALL), supervisor);
+        assert_true(WIFSTOPPED(status));
+        assert_int_equal(ptrace(PTRACE_GETREGS, supervisor, NULL, &registers), 0);
+    } while (registers.orig_rax != SYS_poll);
+}
+
+/* Waits until the process waits in this call: in recvfrom(2) for an answer to what it asked, in recvmsg(2) for its terms. */
+static void
+wait_until_it_is_in(pid_t pid, long number)
 {
     char path[64], text[256], call[16];
 
     snprintf(path, sizeof path, "/proc/%d/syscall", pid);
-    snprintf(call, sizeof call, "%d ", SYS_recvfrom);
+    snprintf(call, sizeof call, "%ld ", number);
     for (int i = 0; i < DRIVER_TIMEOUT_MS; i++) {
         if (fd_read_file(AT_FDCWD, path, text, sizeof text) > 0 && strncmp(text, call, strlen(call)) == 0)
             return;
         usleep(1000);
     }
-    fail_msg("the child asks nothing");
+    fail_msg("the child does not wait");
 }
 
 /* The supervisor dies while the child is held before its first instruction: no signal can have been armed. */
@@ -139,9 +155,9 @@ test_supervisor_dead_before_the_first_step(void **state)
     expect_all_dead(driver);
 }
 
-/* The supervisor dies while the child waits for its maps, or for the sign that somebody lives who would take it along. */
+/* The supervisor dies while the child waits in call `number`: for its terms, or, once it has these, for what it asked. */
 static void
-die_while_asked(struct driver *driver, bool user_namespace)
+die_while_waited_for(struct driver *driver, bool user_namespace, bool settled, long number)
 {
     pid_t supervisor, child;
 
@@ -149,21 +165,29 @@ die_while_asked(struct driver *driver, bool user_namespace)
     supervisor = start_traced_supervisor(driver, "sleep");
     child = hold_at_birth(supervisor);
     assert_int_equal(ptrace(PTRACE_DETACH, child, NULL, NULL), 0);
-    wait_until_it_asks(child);
+    if (settled)
+        hold_once_settled(supervisor);
+    wait_until_it_is_in(child, number);
     end_supervisor(supervisor);
     expect_all_dead(driver);
 }
 
 static void
+test_supervisor_dead_while_terms_are_awaited(void **state)
+{
+    die_while_waited_for(driver_take(state), true, false, SYS_recvmsg);
+}
+
+static void
 test_supervisor_dead_while_maps_are_asked(void **state)
 {
-    die_while_asked(driver_take(state), true);
+    die_while_waited_for(driver_take(state), true, true, SYS_recvfrom);
 }
 
 static void
 test_supervisor_dead_while_life_is_asked(void **state)
 {
-    die_while_asked(driver_take(state), false);
+    die_while_waited_for(driver_take(state), false, true, SYS_recvfrom);
 }
 
 /* As a plugin stands in vmproc's namespace: it does what it can to outlive, and cannot. */
@@ -242,6 +266,7 @@ main(void)
         TEST(test_supervisor_killed_any_time),
         TEST(test_supervisor_killed_later),
         TEST(test_supervisor_dead_before_the_first_step),
+        TEST(test_supervisor_dead_while_terms_are_awaited),
         TEST(test_supervisor_dead_while_maps_are_asked),
         TEST(test_supervisor_dead_while_life_is_asked),
         TEST(test_outer_death_kills_inner),
