@@ -324,24 +324,6 @@ begin_plugin(const struct children_plan *plan, struct children *children, const 
     return result;
 }
 
-/* It lies there when vmproc comes to read it, which then makes the VM while the plugin is still loaded. */
-static int
-set_up_vmproc(const struct children_plan *plan, struct children *children, struct failure *failure)
-{
-    int result;
-
-    if (plan->setup == NULL)
-        return 0;
-    plan->setup->plugin_socket = fd_take(&children->plugin_socket);
-    plan->setup->keeper = fcntl(children->keeper.entrance, F_DUPFD_CLOEXEC, 0);
-    result = plan->setup->keeper < 0 ? -errno : 0;
-    if (result == 0)
-        result = vmproc_link_send_hello(children->control);
-    if (result == 0)
-        result = vmproc_link_send_setup(children->control, plan->options, plan->memory_limit, plan->setup);
-    return result < 0 ? failure_set(failure, EX_OSERR, result, "vmproc cannot be set up: %s", strerror(-result)) : 0;
-}
-
 /* The kernel kills the plugin where vmproc is gone. Then that is what happened. */
 static int
 blame(const struct children *children, int result, const struct jail_error *error, struct failure *failure)
@@ -382,7 +364,7 @@ begin_both(const struct children_plan *plan, struct children *children, struct i
     if (result == 0)
         result = begin_plugin(plan, children, inner, failure);
     close_inner(inner);
-    return result == 0 ? set_up_vmproc(plan, children, failure) : result;
+    return result;
 }
 
 void
@@ -430,6 +412,25 @@ children_enter(struct children *children, struct failure *failure)
     if (result < 0)
         children_abandon(children);
     return result;
+}
+
+/* A vmproc that has died is found dead by whoever watches it. */
+int
+children_set_up(struct children *children, const struct options *options, uint64_t memory_limit, struct vmproc_setup *setup,
+                struct failure *failure)
+{
+    int result;
+
+    setup->plugin_socket = fd_take(&children->plugin_socket);
+    setup->keeper = fcntl(children->keeper.entrance, F_DUPFD_CLOEXEC, 0);
+    result = setup->keeper < 0 ? -errno : 0;
+    if (result == 0)
+        result = vmproc_link_send_hello(children->control);
+    if (result == 0)
+        result = vmproc_link_send_setup(children->control, options, memory_limit, setup);
+    if (result < 0 && result != -EPIPE)
+        return failure_set(failure, EX_OSERR, result, "vmproc cannot be set up: %s", strerror(-result));
+    return 0;
 }
 
 static void

@@ -1,9 +1,8 @@
 /*
  * The two processes of a VM, each described as a jail, and the pipes and sockets between the three. children_begin() makes all of
  * it or nothing; the processes then make their namespaces by themselves, while their ids and filters are found. children_settle() tells each
- * its own, and children_enter() waits until both run their programs. vmproc makes the VM as soon as it runs, while the plugin is still
- * loaded. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it once (as `setup.plugin_socket`, given away
- * with vmproc's set-up) and it never reads from it.
+ * its own, and children_enter() waits until both run their programs. children_set_up() then has vmproc make the VM, while the plugin is still
+ * loaded. The supervisor keeps its own ends; the plugin's socket to vmproc passes through it once and it never reads from it.
  */
 #ifndef VMSUP_SUPERVISOR_CHILDREN_H
 #define VMSUP_SUPERVISOR_CHILDREN_H
@@ -39,8 +38,6 @@ struct children_plan {
     const struct plugin_mounts *mounts;
     const struct grants *grants; /* the plugin gets copies */
     int cgroup;                  /* directory, or -1 */
-    uint64_t memory_limit;       /* bytes of guest memory */
-    struct vmproc_setup *setup;  /* for vmproc: it is given away; NULL: vmproc is told nothing, and `plugin_socket` stays here */
 };
 
 struct children {
@@ -66,6 +63,13 @@ int children_settle(struct jail_start *start, const struct jail_terms *terms, st
 
 /* Both are settled. Returns once both run their programs: 0, or a negative errno with `failure` filled and nothing left. */
 int children_enter(struct children *children, struct failure *failure);
+
+/*
+ * Says hello to vmproc and tells it what VM to make, of `memory_limit` bytes at most. What `setup` has is given away; its plugin_socket and
+ * keeper are put there from `children` first. 0, or a negative errno with `failure` filled; vmproc's death is not told here.
+ */
+int children_set_up(struct children *children, const struct options *options, uint64_t memory_limit, struct vmproc_setup *setup,
+                    struct failure *failure);
 
 /* Kills and reaps those that are left, and closes what is left; KVM then frees the VM. */
 void children_abandon(struct children *children);

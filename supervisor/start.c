@@ -243,8 +243,6 @@ begin_children(struct start *start)
         .mounts = &start->mounts,
         .grants = &start->grants,
         .cgroup = start->cgroup.directory,
-        .memory_limit = start->memory_limit,
-        .setup = &start->setup,
     };
     int result;
 
@@ -284,6 +282,8 @@ enter_children(struct start *start)
         result = settle(start, POLICIES_PLUGIN, start->uids.plugin, &children->plugin_start);
     if (result == 0)
         result = children_enter(children, &start->failure);
+    if (result == 0)
+        result = children_set_up(children, &start->options, start->memory_limit, &start->setup, &start->failure);
     if (result < 0)
         return result;
     hold_at("children");
