@@ -268,8 +268,10 @@ hear(struct jail_start *start, struct jail_error *error)
     ssize_t size = message_receive(start->socket, &report, sizeof report, &fds, 1, 0);
     int result;
 
-    /* Reset: it has left an answer unread. */
-    if (size == 0 || size == -ECONNRESET) {
+    /* Reset: it has left unread what it was told. That is said once, and before what it had said itself. */
+    if (size == -ECONNRESET)
+        size = message_receive(start->socket, &report, sizeof report, &fds, 1, 0);
+    if (size == 0) {
         fd_close(&start->socket);
         start->died = !start->executes;
         return start->died ? -ECHILD : 0;
@@ -344,9 +346,7 @@ jail_settle(struct jail_start *start, const struct jail_terms *terms, struct jai
     result = terms_send(start->socket, terms);
     if (result == 0 || result == -EPIPE || result == -ECONNRESET)
         return 0;
-    fail(&start->jail, error, "cannot tell the child its ids and filter", result);
-    give_up(start);
-    return result;
+    return fail(&start->jail, error, "cannot tell the child its ids and filter", result);
 }
 
 static bool
@@ -424,9 +424,12 @@ jail_start(const struct jail *jail, const struct jail_terms *terms, struct jail_
     struct jail_start start;
     int result = jail_begin(jail, &start, process, error);
 
-    if (result == 0)
-        result = jail_settle(&start, terms, error);
     if (result < 0)
         return result;
+    result = jail_settle(&start, terms, error);
+    if (result < 0) {
+        give_up(&start);
+        return result;
+    }
     return jail_attend((struct jail_start *[]){ &start }, 1, error);
 }

@@ -122,8 +122,9 @@ struct jail_start {
 int jail_begin(const struct jail *jail, struct jail_start *start, struct jail_process *process, struct jail_error *error);
 
 /*
- * Tells it its terms, of which nothing is kept; once. Does not wait. 0 or a negative errno with `error` filled, and no process left.
- * A process that is gone already is jail_attend()'s to find.
+ * Tells it its terms, of which nothing is kept; once. Does not wait. 0, also where the process is gone already, which is jail_attend()'s
+ * to find; or a negative errno with `error` filled. The process is then there still, and the caller's to end: one that is in its pid
+ * namespace first.
  */
 int jail_settle(struct jail_start *start, const struct jail_terms *terms, struct jail_error *error);
 

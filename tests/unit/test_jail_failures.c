@@ -1,6 +1,7 @@
 /* A layer that cannot be had: the start fails, says which, and leaves nothing. */
 #include "jail_driver.h"
 
+#include <limits.h>
 #include <sys/capability.h>
 
 /* The start must fail at `step` with `error`. */
@@ -207,6 +208,20 @@ test_capabilities(void **state)
     driver_check_host(driver, driver->descriptors);
 }
 
+/* A filter that no socket's buffer takes; the kernel would not either. */
+static void
+test_terms(void **state)
+{
+    struct driver *driver = driver_take(state);
+    struct policy_program endless = { .length = USHRT_MAX };
+
+    endless.instructions = calloc(endless.length, sizeof *endless.instructions);
+    assert_non_null(endless.instructions);
+    driver->terms.program = &endless;
+    expect_failure(driver, "cannot tell the child its ids and filter", EMSGSIZE);
+    free(endless.instructions);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, driver_create, driver_destroy)
 
 int
@@ -220,6 +235,7 @@ main(void)
         TEST(test_descriptors),
         TEST(test_executables),
         TEST(test_capabilities),
+        TEST(test_terms),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
