@@ -27,7 +27,7 @@ struct child_report {
 
 struct child {
     const struct jail *jail;
-    struct jail_terms terms; /* of zeros until they are heard */
+    struct jail_terms terms;       /* of zeros until they are heard */
     struct policy_program program; /* what the terms' points to */
     int socket; /* to the parent, who alone has the other end; close-on-exec */
     int executable;

@@ -129,9 +129,9 @@ int jail_begin(const struct jail *jail, struct jail_start *start, struct jail_pr
 int jail_settle(struct jail_start *start, const struct jail_terms *terms, struct jail_error *error);
 
 /*
- * Serves all that are under way and know their terms, until the first runs its program (its execveat(2) has succeeded). 0, or a negative errno with
- * `error` filled where one has failed: then the processes of all of these are gone, but for the first where it runs its program.
- * One that is in another's pid namespace must stand behind it.
+ * Serves all that are under way and know their terms, until the first runs its program (its execveat(2) has succeeded). 0, or a
+ * negative errno with `error` filled where one has failed: then the processes of all of these are gone, but for the first where it runs
+ * its program. One that is in another's pid namespace must stand behind it.
  */
 int jail_attend(struct jail_start *const starts[], size_t count, struct jail_error *error);
 

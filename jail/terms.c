@@ -51,7 +51,7 @@ terms_hear(struct child *child)
         return -errno;
     if (size == 0)
         return -EPIPE;
-    if ((size_t)size != sizeof head + head.length * sizeof *program->instructions)
+    if ((size_t)size < sizeof head || (size_t)size != sizeof head + head.length * sizeof *program->instructions)
         return -EBADMSG;
     program->length = head.length;
     program->listener = head.listener;

@@ -58,7 +58,7 @@ void children_init(struct children *children);
 /* 0, or a negative errno with `failure` filled and nothing left. The plan's options are needed until children_enter() returns. */
 int children_begin(const struct children_plan *plan, struct children *children, struct failure *failure);
 
-/* One of vmproc_start and plugin_start: 0, or a negative errno with `failure` filled; the other is children_abandon()'s. */
+/* One of vmproc_start and plugin_start: 0, or a negative errno with `failure` filled; both are then children_abandon()'s. */
 int children_settle(struct jail_start *start, const struct jail_terms *terms, struct failure *failure);
 
 /* Both are settled. Returns once both run their programs: 0, or a negative errno with `failure` filled and nothing left. */
